@@ -1,0 +1,32 @@
+#include "millrace/actors/options.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace millrace {
+namespace {
+
+absl::Status Refuse(const char* name, const char* range) {
+  return absl::InvalidArgumentError(absl::StrCat("option ", name, " must be ", range));
+}
+
+}  // namespace
+
+absl::Status CheckOptions(const EngineOptions& options) {
+  if (options.sync_interval <= absl::ZeroDuration()) return Refuse("sync_interval", "above 0");
+  if (options.rotate_bytes < 4096) return Refuse("rotate_bytes", "at least 4096");
+  if (options.rotate_rows < 1) return Refuse("rotate_rows", "at least 1");
+  if (options.rotate_interval <= absl::ZeroDuration()) {
+    return Refuse("rotate_interval", "above 0 (infinite switches it off)");
+  }
+  if (options.l0_soft_bytes_max < options.rotate_bytes) {
+    return Refuse("l0_soft_bytes_max", "at least rotate_bytes");
+  }
+  if (options.l0_hard_bytes_max <= options.l0_soft_bytes_max) {
+    return Refuse("l0_hard_bytes_max", "above l0_soft_bytes_max");
+  }
+  if (options.commit_timeout <= absl::ZeroDuration()) return Refuse("commit_timeout", "above 0");
+  if (options.shutdown_timeout <= absl::ZeroDuration()) return Refuse("shutdown_timeout", "above 0");
+  return absl::OkStatus();
+}
+
+}  // namespace millrace

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace millrace {
+
+// When a commit is answered, and what a crash may take. After any crash the store holds exactly a
+// prefix of the commits, and that prefix contains every one answered as durable.
+enum class Durability : uint8_t {
+  kDurable,   // Answered after fdatasync. Nothing answered is lost, by a kill or by power loss.
+  kInterval,  // Answered when written. A kill loses nothing; power loss at most the sync interval.
+  kNone,      // Answered when written. A kill loses nothing; power loss what was not yet synced.
+};
+
+// Everything that can be set, with unit, default and the reason for it. Checked when the store opens.
+struct EngineOptions {
+  Durability durability = Durability::kDurable;
+  // kInterval commits are synced at most so much later, also when idle.
+  absl::Duration sync_interval = absl::Milliseconds(100);
+
+  // Bytes of LMDB's file that may be used; 0 is 90 % of the disk's space at open.
+  uint64_t quota_bytes = 0;
+
+  // The active buffer is rotated at any of these, with at least one commit in it. 32 MiB and
+  // 250,000 rows keep a flush below a second; the interval bounds what a reopen replays.
+  uint64_t rotate_bytes = uint64_t{32} << 20;
+  uint64_t rotate_rows = 250'000;
+  absl::Duration rotate_interval = absl::Seconds(1);
+
+  // Bytes of L0, retired buffers that snapshots hold included. Past the soft limit commits are
+  // delayed by a growing time, past the hard one they wait until their deadline.
+  uint64_t l0_soft_bytes_max = uint64_t{96} << 20;
+  uint64_t l0_hard_bytes_max = uint64_t{192} << 20;
+
+  // How long a commit may wait for its answer, and a shutdown for its actors.
+  absl::Duration commit_timeout = absl::Seconds(30);
+  absl::Duration shutdown_timeout = absl::Seconds(30);
+};
+
+// InvalidArgument naming the first option that makes no sense, and the range it must be in.
+absl::Status CheckOptions(const EngineOptions& options);
+
+}  // namespace millrace
