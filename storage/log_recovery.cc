@@ -1,0 +1,235 @@
+#include "millrace/storage/log_recovery.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+#include "millrace/storage/log_format.h"
+
+namespace millrace::storage {
+namespace {
+
+// One recovery, in the order of its functions.
+class LogRecovery {
+ public:
+  LogRecovery(FileSystem& file_system, const CommitLogOptions& options, const LogStart& start,
+              ReplayBatch replay, LogReport& report)
+      : file_system_(file_system),
+        options_(options),
+        start_(start),
+        reader_(file_system, options.directory, start, replay, report) {}
+
+  absl::StatusOr<RecoveredLog> Run();
+
+ private:
+  absl::Status ListFiles();
+  absl::Status FindFloor();
+  absl::Status SetAsideUnwritten();
+  absl::Status ReplayFiles();
+  absl::Status Rewrite(RecoveredLog* log);
+  absl::StatusOr<std::unique_ptr<File>> CreateRewriteFile(uint64_t bytes);
+  absl::Status WriteImage(File& file, const GroupHeader& opening);
+  absl::Status RemoveExtraSpares();
+  std::vector<LogFileId> OlderFiles() const;
+
+  std::string Path(std::string_view name) const { return JoinPath(options_.directory, name); }
+  std::string LogPath(uint64_t name) const { return Path(LogFileName(name)); }
+
+  FileSystem& file_system_;
+  const CommitLogOptions& options_;
+  const LogStart start_;
+  LogReader reader_;
+
+  std::vector<uint64_t> below_floor_;  // Names of log files, ascending.
+  std::vector<uint64_t> names_;        // From the floor on, ascending.
+  std::vector<uint64_t> spares_;
+  std::vector<LogFileId> read_;
+  uint64_t number_max_ = 0;  // No group anywhere carries a number above it.
+};
+
+absl::StatusOr<RecoveredLog> LogRecovery::Run() {
+  if (absl::Status s = ListFiles(); !s.ok()) return s;
+  if (absl::Status s = FindFloor(); !s.ok()) return s;
+  if (absl::Status s = SetAsideUnwritten(); !s.ok()) return s;
+  if (absl::Status s = ReplayFiles(); !s.ok()) return s;
+  RecoveredLog log;
+  if (absl::Status s = Rewrite(&log); !s.ok()) return s;
+  if (absl::Status s = RemoveExtraSpares(); !s.ok()) return s;
+  log.last_version = reader_.last_version();
+  log.files.older = OlderFiles();
+  log.files.spares = spares_;
+  log.files.next_number = log.current.number + 1;
+  return log;
+}
+
+absl::Status LogRecovery::ListFiles() {
+  if (absl::Status s = file_system_.CreateDirectory(options_.directory); !s.ok()) return s;
+  if (absl::Status s = file_system_.SyncDirectory(ParentDirectory(options_.directory)); !s.ok()) {
+    return s;
+  }
+  absl::StatusOr<std::vector<std::string>> names = file_system_.List(options_.directory);
+  if (!names.ok()) return names.status();
+  for (const std::string& name : *names) {
+    if (const std::optional<uint64_t> number = ParseLogFileName(name)) {
+      names_.push_back(*number);
+      number_max_ = std::max(number_max_, *number);
+    } else if (const std::optional<uint64_t> spare = ParseSpareFileName(name)) {
+      spares_.push_back(*spare);
+      number_max_ = std::max(number_max_, *spare);
+    } else if (name == kNextFileName || name == kRewriteFileName) {
+      // Never reused: a rewrite that a crash cut short may hold groups of the number chosen below.
+      if (absl::Status s = file_system_.Remove(Path(name)); !s.ok()) return s;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LogRecovery::FindFloor() {
+  if (names_.empty() && start_.floor_file == 0) return absl::OkStatus();
+  const uint64_t floor = std::max<uint64_t>(start_.floor_file, 1);
+  const auto above = std::upper_bound(names_.begin(), names_.end(), floor);
+  if (above == names_.begin()) {
+    return absl::DataLossError(absl::StrCat("log file ", LogPath(floor),
+                                            " is missing at offset 0: ", "the log begins with it"));
+  }
+  below_floor_.assign(names_.begin(), above - 1);
+  names_.erase(names_.begin(), above - 1);
+  return absl::OkStatus();
+}
+
+// The file behind the last one in use may have been made ready and never written. It becomes a
+// spare, so that the last one in use is the last of all.
+absl::Status LogRecovery::SetAsideUnwritten() {
+  if (names_.size() < 2) return absl::OkStatus();
+  const uint64_t name = names_.back();
+  const absl::StatusOr<bool> unwritten = reader_.IsUnwritten(name);
+  if (!unwritten.ok()) return unwritten.status();
+  if (!*unwritten) return absl::OkStatus();
+  names_.pop_back();
+  spares_.push_back(name);
+  if (absl::Status s = file_system_.Rename(LogPath(name), Path(SpareFileName(name))); !s.ok()) {
+    return s;
+  }
+  return file_system_.SyncDirectory(options_.directory);
+}
+
+absl::Status LogRecovery::ReplayFiles() {
+  for (const uint64_t name : names_) {
+    if (!read_.empty() && read_.back().number + 1 != name) {
+      return absl::DataLossError(absl::StrCat("log file ", LogPath(read_.back().number + 1),
+                                              " is missing between ", LogPath(read_.back().name),
+                                              " and ", LogPath(name)));
+    }
+    const absl::StatusOr<uint64_t> number = reader_.Replay(name, name == names_.back());
+    if (!number.ok()) return number.status();
+    read_.push_back({.name = name, .number = *number});
+    number_max_ = std::max(number_max_, *number);
+  }
+  if (!read_.empty() && read_.back().number < start_.floor_file) {
+    return absl::DataLossError(absl::StrCat("log file ", LogPath(start_.floor_file),
+                                            " is missing: the log begins with it, but ends with ",
+                                            LogPath(read_.back().name)));
+  }
+  if (reader_.last_version() < reader_.durable_version()) {
+    return absl::DataLossError(absl::StrCat(
+        "log ", options_.directory, " ends with version ", reader_.last_version(), ", but version ",
+        reader_.durable_version(), " was durable: its files are missing"));
+  }
+  return absl::OkStatus();
+}
+
+// The last file's groups go into a new file under a new number, which replaces the last file by one
+// renaming: before it the old log stands, after it the new one.
+absl::Status LogRecovery::Rewrite(RecoveredLog* log) {
+  log->current = {.name = names_.empty() ? 1 : names_.back(), .number = number_max_ + 1};
+  const GroupHeader opening = {.file_number = log->current.number,
+                               .first_version = reader_.groups_first_version(),
+                               .durable_version = reader_.last_version()};
+  const uint64_t end = kOpeningBytes + reader_.groups_bytes();
+  const uint64_t bytes = std::max(options_.file_bytes, end + kClosingBytes);
+  absl::StatusOr<std::unique_ptr<File>> file = CreateRewriteFile(bytes);
+  if (!file.ok()) return file.status();
+  if (absl::Status s = WriteImage(**file, opening); !s.ok()) return s;
+  if (absl::Status s = (*file)->Sync(); !s.ok()) return s;
+  const std::string path = LogPath(log->current.name);
+  if (absl::Status s = file_system_.Rename(Path(kRewriteFileName), path); !s.ok()) return s;
+  if (absl::Status s = file_system_.SyncDirectory(options_.directory); !s.ok()) return s;
+  // Opened again, so that its errors bear its name.
+  file = file_system_.Open(path, OpenMode::kReadWrite);
+  if (!file.ok()) return file.status();
+  log->file = *std::move(file);
+  log->file_bytes = bytes;
+  log->end_offset = end;
+  return absl::OkStatus();
+}
+
+// A spare of full size saves writing the zeros. What it holds carries smaller numbers.
+absl::StatusOr<std::unique_ptr<File>> LogRecovery::CreateRewriteFile(uint64_t bytes) {
+  const std::string path = Path(kRewriteFileName);
+  if (!spares_.empty()) {
+    const std::string spare = Path(SpareFileName(spares_.back()));
+    absl::StatusOr<std::unique_ptr<File>> file = file_system_.Open(spare, OpenMode::kReadWrite);
+    if (!file.ok()) return file.status();
+    const absl::StatusOr<uint64_t> size = (*file)->Size();
+    if (!size.ok()) return size.status();
+    if (*size == bytes) {
+      if (absl::Status s = file_system_.Rename(spare, path); !s.ok()) return s;
+      spares_.pop_back();
+      return file;
+    }
+  }
+  absl::StatusOr<std::unique_ptr<File>> file = file_system_.Open(path, OpenMode::kCreateNew);
+  if (!file.ok()) return file.status();
+  const std::string zeros(std::min(bytes, options_.preallocate_step_bytes), '\0');
+  for (uint64_t at = 0; at < bytes; at += zeros.size()) {
+    const std::string_view step = std::string_view(zeros).substr(0, bytes - at);
+    if (absl::Status s = (*file)->Write(at, step); !s.ok()) return s;
+  }
+  return file;
+}
+
+absl::Status LogRecovery::WriteImage(File& file, const GroupHeader& opening) {
+  char pair[kOpeningBytes] = {};
+  SealGroup(opening, pair);
+  SealGroup(opening, pair + kGroupHeaderBytes);
+  if (absl::Status s = file.Write(0, std::string_view(pair, sizeof(pair))); !s.ok()) return s;
+  const std::string_view groups =
+      reader_.RenumberedGroups(opening.file_number, opening.durable_version);
+  if (absl::Status s = file.Write(kOpeningBytes, groups); !s.ok()) return s;
+  return file.Write(kOpeningBytes + groups.size(), std::string(kEndMarkBytes, '\0'));
+}
+
+absl::Status LogRecovery::RemoveExtraSpares() {
+  while (spares_.size() > static_cast<size_t>(options_.spare_files_max)) {
+    const std::string path = Path(SpareFileName(spares_.back()));
+    if (absl::Status s = file_system_.Remove(path); !s.ok()) return s;
+    spares_.pop_back();
+  }
+  return absl::OkStatus();
+}
+
+// Those below the floor were not read, but names and numbers have no gaps.
+std::vector<LogFileId> LogRecovery::OlderFiles() const {
+  std::vector<LogFileId> older;
+  for (size_t i = 0; i < below_floor_.size(); ++i) {
+    const uint64_t next = i + 1 < below_floor_.size() ? below_floor_[i + 1] : names_.front();
+    older.push_back({.name = below_floor_[i], .number = next - 1});
+  }
+  if (!read_.empty()) older.insert(older.end(), read_.begin(), read_.end() - 1);
+  return older;
+}
+
+}  // namespace
+
+absl::StatusOr<RecoveredLog> RecoverLog(FileSystem& file_system, const CommitLogOptions& options,
+                                        const LogStart& start, ReplayBatch replay,
+                                        LogReport& report) {
+  return LogRecovery(file_system, options, start, replay, report).Run();
+}
+
+}  // namespace millrace::storage

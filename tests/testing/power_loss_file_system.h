@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+
+#include "millrace/storage/file_system.h"
+
+namespace millrace::testing {
+
+// A file system in memory that knows, beside what programs see, what a power loss would leave: file
+// contents up to the last Sync, names up to the last SyncDirectory. Dropping the objects that use
+// it and going on with it is a process crash; PowerLoss is a power loss. Thread-safe. It outlives
+// its files; a file opened before a power loss answers EIO after it.
+class PowerLossFileSystem final : public storage::FileSystem {
+ public:
+  // Only the root directory "/" exists.
+  PowerLossFileSystem();
+  ~PowerLossFileSystem() override;
+
+  // What was not synced is, by the seed: lost; or kept up to some call; or kept call by call at
+  // random. Writes may be kept in part, by sectors of 512 bytes. The same seed gives the same
+  // image.
+  void PowerLoss(uint64_t seed);
+
+  // Makes Sync and SyncDirectory do nothing and say OK: the control that shows that a test of
+  // durability can fail.
+  void set_sync_lies(bool lies);
+
+  // Contents of a file as programs see it; nullptr if there is none. To look at, and to damage:
+  // changes are durable at once if `durable`.
+  std::string Contents(const std::string& path) const;
+  void SetContents(const std::string& path, std::string contents);
+  // Copies every file and directory of `other`, as programs see them, durably.
+  void CopyFrom(const PowerLossFileSystem& other);
+
+  int RawOpen(const std::string& path, storage::OpenMode mode,
+              std::unique_ptr<storage::File>* file) override;
+  int RawRename(const std::string& from, const std::string& to) override;
+  int RawRemove(const std::string& path) override;
+  int RawList(const std::string& directory, std::vector<std::string>* names) override;
+  int RawCreateDirectory(const std::string& path) override;
+  int RawSyncDirectory(const std::string& path) override;
+
+ private:
+  class MemoryFile;
+  struct CachedWrite {
+    uint64_t offset = 0;
+    std::string data;
+  };
+  // A file or directory, whatever its names.
+  struct Node {
+    bool is_directory = false;
+    std::string seen;
+    std::string durable;
+    std::vector<CachedWrite> unsynced;
+  };
+  // A change of names. `to` is the name that comes (none if empty), `from` the one that goes.
+  struct NameChange {
+    std::string from;
+    std::string to;
+    Node* node = nullptr;
+  };
+  using Names = std::map<std::string, Node*>;
+
+  Node* Find(const std::string& path) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Node* MakeNode() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Change(NameChange change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void ApplyChange(const NameChange& change, Names* names);
+
+  mutable absl::Mutex mutex_;
+  bool sync_lies_ ABSL_GUARDED_BY(mutex_) = false;
+  uint64_t life_ ABSL_GUARDED_BY(mutex_) = 0;  // Counts power losses.
+  std::vector<std::unique_ptr<Node>> nodes_ ABSL_GUARDED_BY(mutex_);
+  Names seen_ ABSL_GUARDED_BY(mutex_);
+  Names durable_ ABSL_GUARDED_BY(mutex_);
+  std::vector<NameChange> unsynced_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace millrace::testing
