@@ -1,0 +1,98 @@
+#include "millrace/storage/lock_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include <sched.h>
+
+#include "millrace/storage/lmdb_status.h"
+#include "millrace/storage/process_fork.h"
+
+namespace millrace::storage {
+namespace {
+
+// An owner writes its pid right after it took the lock: how often we look for it in between.
+constexpr int kLooksMax = 1000;
+
+int ReadPid(int descriptor) {
+  char text[32];
+  const ssize_t size = pread(descriptor, text, sizeof(text), 0);
+  int pid = 0;
+  if (size <= 0 || !absl::SimpleAtoi(absl::string_view(text, static_cast<size_t>(size)), &pid)) {
+    return 0;
+  }
+  // A pid that a killed owner left behind names nobody.
+  return kill(pid, 0) == 0 || errno != ESRCH ? pid : 0;
+}
+
+bool TryLock(int descriptor) {
+  int result;
+  do {
+    result = flock(descriptor, LOCK_EX | LOCK_NB);
+  } while (result != 0 && errno == EINTR);
+  return result == 0;
+}
+
+absl::Status WritePid(int descriptor, const std::string& path) {
+  const std::string text = absl::StrCat(getpid(), "\n");
+  if (ftruncate(descriptor, 0) != 0 ||
+      pwrite(descriptor, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
+    return LmdbStatus(errno != 0 ? errno : ENOSPC, "writing the pid to", path);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status HeldByProcess(const std::string& path, int pid) {
+  absl::Status status = absl::UnavailableError(absl::StrCat(
+      "the store is in use: ", path, " is locked by process ",
+      pid == 0 ? std::string("(pid unknown)") : absl::StrCat(pid),
+      pid == getpid() ? ", this one" : "", "; use the store there, or stop that process first"));
+  if (pid != 0) status.SetPayload("millrace/owner-pid", absl::Cord(absl::StrCat(pid)));
+  return status;
+}
+
+LockFile::LockFile(int descriptor) : descriptor_(descriptor), fork_generation_(ForkGeneration()) {
+  CloseInForkedChildren(descriptor);
+}
+
+absl::StatusOr<LockFile> LockFile::Acquire(const std::string& path) {
+  const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+  if (descriptor < 0) return LmdbStatus(errno, "opening the lock file", path);
+  for (int look = 0; look < kLooksMax; ++look) {
+    if (TryLock(descriptor)) {
+      errno = 0;
+      absl::Status written = WritePid(descriptor, path);
+      if (written.ok()) return LockFile(descriptor);
+      close(descriptor);
+      return written;
+    }
+    const int error = errno;
+    const int pid = error == EWOULDBLOCK ? ReadPid(descriptor) : 0;
+    if (error != EWOULDBLOCK || pid != 0 || look + 1 == kLooksMax) {
+      close(descriptor);
+      return error == EWOULDBLOCK ? HeldByProcess(path, pid) : LmdbStatus(error, "locking", path);
+    }
+    sched_yield();
+  }
+  close(descriptor);
+  return HeldByProcess(path, 0);
+}
+
+LockFile::~LockFile() {
+  // In a forked child the descriptor is closed already, and the lock is the parent's.
+  if (descriptor_ < 0 || fork_generation_ != ForkGeneration()) return;
+  // No pid is better than a stale one; that it could not be removed harms nobody.
+  static_cast<void>(ftruncate(descriptor_, 0) == 0);
+  ForgetForkedDescriptor(descriptor_);
+  close(descriptor_);
+}
+
+}  // namespace millrace::storage
