@@ -134,7 +134,8 @@ class FlexChecker {
       return Fault("an object or array without end", slot.offset);
     }
     if (is_object) {
-      if (absl::Status s = CheckNames(elements - 3 * width, width, count); !s.ok()) return s;
+      if (absl::Status s = CheckNames(elements - uint64_t{3} * width, width, count); !s.ok())
+        return s;
     }
     const uint64_t types = elements + count * width;
     for (uint64_t i = 0; i < count; ++i) {

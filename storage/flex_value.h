@@ -67,7 +67,7 @@ class FlexValue {
     return FlexValue(elements + i * width(), width(), elements[size * width() + i]);
   }
   std::string_view NameAt(size_t i) const {
-    const uint8_t* const keys_slot = Target() - 3 * width();
+    const uint8_t* const keys_slot = Target() - size_t{3} * width();
     const uint8_t* const keys = keys_slot - Read(keys_slot, width());
     const auto key_width = static_cast<uint8_t>(Read(keys_slot + width(), width()));
     const uint8_t* const key_slot = keys + i * key_width;

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "simdjson.h"
+
 #include "millrace/storage/document.h"
 
 namespace millrace::storage {
@@ -14,24 +16,10 @@ bool IsDigit(char c) {
   return c >= '0' && c <= '9';
 }
 
-// The length of the UTF-8 sequence at the front of `text`; 0 if it is not one.
+// The length of the character at the front of `text`; 0 if it is not valid UTF-8.
 size_t Utf8Length(std::string_view text) {
-  const auto byte = [text](size_t i) -> unsigned {
-    return i < text.size() ? static_cast<uint8_t>(text[i]) : 0;
-  };
-  const auto continues = [&byte](size_t i) { return (byte(i) & 0xc0) == 0x80; };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first <= 0xdf) return continues(1) ? 2 : 0;
-  if (first >= 0xe0 && first <= 0xef) {
-    if (first == 0xe0 && byte(1) < 0xa0) return 0;
-    if (first == 0xed && byte(1) > 0x9f) return 0;  // Surrogates.
-    return continues(1) && continues(2) ? 3 : 0;
-  }
-  if (first >= 0xf0 && first <= 0xf4) {
-    if (first == 0xf0 && byte(1) < 0x90) return 0;
-    if (first == 0xf4 && byte(1) > 0x8f) return 0;
-    return continues(1) && continues(2) && continues(3) ? 4 : 0;
+  for (size_t length = 1; length <= 4 && length <= text.size(); ++length) {
+    if (simdjson::validate_utf8(text.data(), length)) return length;
   }
   return 0;
 }

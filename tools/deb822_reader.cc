@@ -41,7 +41,6 @@ Deb822Reader::Deb822Reader(int descriptor, IdRule id_rule)
     : lines_(descriptor, kImportLineBytesMax), id_rule_(std::move(id_rule)) {
 }
 
-// Behind a bad line the rest of its stanza is passed over: its fields alone are not the record.
 std::optional<SourceRecord> Deb822Reader::Next() {
   SourceRecord record;
   Fields fields;
@@ -49,25 +48,29 @@ std::optional<SourceRecord> Deb822Reader::Next() {
   for (;;) {
     const LineReader::Result result = lines_.Next(&line);
     if (result == LineReader::Result::kEnd) break;
-    if (result == LineReader::Result::kLine) {
-      if (IsBlank(line)) {
-        if (record.line != 0) break;
-        continue;
-      }
-      if (line.front() == '#') continue;
+    const bool too_long = result == LineReader::Result::kTooLong;
+    if (!too_long && !line.empty() && line.front() == '#') continue;
+    if (too_long || !IsBlank(line)) {
+      TakeStanzaLine(too_long ? nullptr : &line, &fields, &record);
+    } else if (record.line != 0) {
+      break;
     }
-    if (record.line == 0) record.line = lines_.line_number();
-    if (!record.fault.ok()) continue;
-    record.fault = result == LineReader::Result::kLine
-                       ? TakeLine(line, &fields)
-                       : absl::InvalidArgumentError(absl::StrCat("the line is longer than ",
-                                                                 kImportLineBytesMax, " bytes"));
-    if (!record.fault.ok()) record.line = lines_.line_number();
   }
   // Of a read that failed in the middle of a stanza, nothing is told but the failure.
   if (record.line == 0 || !lines_.status().ok()) return std::nullopt;
   if (record.fault.ok()) record.fault = ToRecord(fields, &record);
   return record;
+}
+
+// Behind a bad line the rest of its stanza is passed over: its fields alone are not the record.
+void Deb822Reader::TakeStanzaLine(const std::string_view* line, Fields* fields,
+                                  SourceRecord* record) {
+  if (record->line == 0) record->line = lines_.line_number();
+  if (!record->fault.ok()) return;
+  record->fault = line != nullptr ? TakeLine(*line, fields)
+                                  : absl::InvalidArgumentError(absl::StrCat(
+                                        "the line is longer than ", kImportLineBytesMax, " bytes"));
+  if (!record->fault.ok()) record->line = lines_.line_number();
 }
 
 absl::Status Deb822Reader::TakeLine(std::string_view line, Fields* fields) {

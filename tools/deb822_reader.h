@@ -29,7 +29,9 @@ class Deb822Reader final : public RecordReader {
  private:
   using Fields = std::vector<std::pair<std::string, std::string>>;
 
-  // Takes one line of a stanza. InvalidArgument if it is none.
+  // Takes a line that is neither blank nor a comment; null: one that was too long.
+  void TakeStanzaLine(const std::string_view* line, Fields* fields, SourceRecord* record);
+  // InvalidArgument if it is not a line of a stanza.
   static absl::Status TakeLine(std::string_view line, Fields* fields);
   absl::Status ToRecord(const Fields& fields, SourceRecord* record);
 

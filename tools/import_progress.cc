@@ -57,7 +57,7 @@ double ImportProgress::RecordsPerSecond(uint64_t record_count) const {
 }
 
 std::string ImportProgress::Bar(uint64_t bytes, uint64_t record_count) const {
-  const std::string done =
+  std::string done =
       absl::StrFormat("%s records, %s/s", WithThousands(record_count),
                       WithThousands(static_cast<uint64_t>(RecordsPerSecond(record_count))));
   if (options_.bytes_total == 0) return done;
