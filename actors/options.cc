@@ -25,7 +25,8 @@ absl::Status CheckOptions(const EngineOptions& options) {
     return Refuse("l0_hard_bytes_max", "above l0_soft_bytes_max");
   }
   if (options.commit_timeout <= absl::ZeroDuration()) return Refuse("commit_timeout", "above 0");
-  if (options.shutdown_timeout <= absl::ZeroDuration()) return Refuse("shutdown_timeout", "above 0");
+  if (options.shutdown_timeout <= absl::ZeroDuration())
+    return Refuse("shutdown_timeout", "above 0");
   return absl::OkStatus();
 }
 

@@ -15,7 +15,8 @@ enum class Durability : uint8_t {
   kNone,      // Answered when written. A kill loses nothing; power loss what was not yet synced.
 };
 
-// Everything that can be set, with unit, default and the reason for it. Checked when the store opens.
+// Everything that can be set, with unit, default and the reason for it. Checked when the store
+// opens.
 struct EngineOptions {
   Durability durability = Durability::kDurable;
   // kInterval commits are synced at most so much later, also when idle.

@@ -43,7 +43,9 @@ void AppendOrderedInteger(uint64_t value, std::string* out) {
 
 bool ConsumeOrderedInteger(std::string_view* in, uint64_t* value) {
   if (in->empty()) return false;
-  const auto byte = [in](size_t i) { return static_cast<uint64_t>(static_cast<uint8_t>((*in)[i])); };
+  const auto byte = [in](size_t i) {
+    return static_cast<uint64_t>(static_cast<uint8_t>((*in)[i]));
+  };
   const uint64_t first = byte(0);
   if (first <= kOneByteMax) {
     *value = first;
@@ -106,8 +108,9 @@ absl::StatusOr<RowKey> DecodeRowKey(std::string_view encoded) {
 absl::Status CheckId(std::string_view id) {
   if (id.empty()) return absl::InvalidArgumentError("the id is empty; an id has 1 to 255 bytes");
   if (id.size() > kIdBytesMax) {
-    return absl::InvalidArgumentError(absl::StrCat("the id '", ToAbsl(id.substr(0, 32)), "...' has ",
-                                                   id.size(), " bytes; an id has 1 to 255"));
+    return absl::InvalidArgumentError(absl::StrCat("the id '", ToAbsl(id.substr(0, 32)),
+                                                   "...' has ", id.size(),
+                                                   " bytes; an id has 1 to 255"));
   }
   if (!simdjson::validate_utf8(id.data(), id.size())) {
     return absl::InvalidArgumentError(

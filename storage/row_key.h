@@ -57,7 +57,11 @@ absl::Status CheckId(std::string_view id);
 
 // An absl::string_view of the same bytes. Debian's Abseil has a string_view of its own; this is the
 // one place where the two meet in storage.
-inline absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size()}; }
-inline std::string_view FromAbsl(absl::string_view text) { return {text.data(), text.size()}; }
+inline absl::string_view ToAbsl(std::string_view text) {
+  return {text.data(), text.size()};
+}
+inline std::string_view FromAbsl(absl::string_view text) {
+  return {text.data(), text.size()};
+}
 
 }  // namespace millrace::storage

@@ -20,8 +20,9 @@ std::string Ordered(uint64_t value) {
 }
 
 TEST(RowKeyTest, OrderedIntegersRoundTripAndKeepTheirOrder) {
-  std::vector<uint64_t> values = {0, 1, 239, 240, 241, 2287, 2288, 67823, 67824, 0xffffff, 0x1000000,
-                                  std::numeric_limits<uint64_t>::max()};
+  std::vector<uint64_t> values = {0,     1,        239,       240,
+                                  241,   2287,     2288,      67823,
+                                  67824, 0xffffff, 0x1000000, std::numeric_limits<uint64_t>::max()};
   std::mt19937_64 random(20261121);
   for (int i = 0; i < 10'000; ++i) values.push_back(random() >> (random() % 64));
   std::sort(values.begin(), values.end());
