@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstddef>
+#include <map>
+
+#include "millrace/runtime/driver.h"
+#include "millrace/runtime/reply_cell.h"
+#include "millrace/testing/manual_clock.h"
+
+namespace millrace::testing {
+
+// Runs actors by hand, on the test's own thread, through the same steps that their threads would
+// take. While one exists, Pending::Wait() on this thread runs the actors, and moves the clock to
+// their next timer when they are idle, instead of sleeping. Thread-compatible.
+//
+//   ManualClock clock;
+//   StepDriver driver(clock);
+//   Writer writer({.name = "writer", .clock = &clock}, ...);
+//   Runtime runtime({.driver = &driver});   // Or driver.Start(writer) without a runtime.
+class StepDriver final : public Driver, public WaitDriver {
+ public:
+  explicit StepDriver(ManualClock& clock);
+  // Stops what was started without a runtime, discarding.
+  ~StepDriver() override;
+
+  // One step of one actor; false if it found nothing to do.
+  bool Step(Cell& actor);
+  // Steps all actors in turn until none has anything to do; returns how many steps did something.
+  // Timers that are not due stay where they are.
+  size_t StepUntilIdle();
+  // The clock goes on by `duration`, stopping at each timer on the way for the actors to take.
+  void AdvanceBy(absl::Duration duration);
+
+  // Driver: what the runtime calls.
+  absl::Status Start(Cell& actor) override;
+  bool AwaitFinished(Cell& actor, absl::Duration timeout) override;
+  void Join(Cell& actor) override { actors_.erase(&actor); }
+  MonotonicTime Now() const override { return clock_.Now(); }
+
+  // WaitDriver: what Pending::Wait() calls.
+  void RunUntil(absl::FunctionRef<bool()> ready, MonotonicTime deadline) override;
+
+ private:
+  // The earliest timer of an idle actor.
+  MonotonicTime NextDeadline() const;
+
+  ManualClock& clock_;
+  WaitDriver* const before_;
+  std::map<Cell*, StepOutcome> actors_;  // With the outcome of the last step.
+  std::vector<Cell*> order_;             // Of starting: stepping must not depend on addresses.
+};
+
+}  // namespace millrace::testing
