@@ -98,7 +98,7 @@ INSTANTIATE_TEST_SUITE_P(
          "queue_door:2"},
         {"QueueInMailbox", "runtime/mailbox.h",
          "#pragma once\n#include <concurrentqueue/concurrentqueue.h>\n", ""},
-        {"BlockingQueue", "bench/x.cc", "#include <blockingconcurrentqueue.h>\n", "queue_door:1"},
+        {"BlockingQueue", "tests/x.cc", "#include <blockingconcurrentqueue.h>\n", "queue_door:1"},
         {"GlogInHeader", "actors/x.h", "#pragma once\n#include <glog/logging.h>\n", "glog_door:2"},
         {"GlogInSource", "actors/x.cc",
          "#include \"millrace/actors/x.h\"\n#include <glog/logging.h>\n", ""},
@@ -128,8 +128,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"NoPragmaOnce", "tests/x.h", "#ifndef X\n", "pragma_once:1"},
         {"TransactionElsewhere", "tests/x.cc", "int r = mdb_txn_begin(e, 0, 0, &t);\n",
          "txn_begin:1"},
-        {"TransactionAtItsPlace", "storage/environment.cc",
-         "#include \"millrace/storage/environment.h\"\nint r = mdb_txn_begin(e, 0, 0, &t);\n", ""},
+        {"TransactionAtItsPlace", "storage/read_pool.cc",
+         "#include \"millrace/storage/read_pool.h\"\nint r = mdb_txn_begin(e, 0, 0, &t);\n", ""},
     }),
     [](const auto& info) { return info.param.name; });
 
