@@ -24,6 +24,9 @@ absl::Status CheckOptions(const EngineOptions& options) {
   if (options.l0_hard_bytes_max <= options.l0_soft_bytes_max) {
     return Refuse("l0_hard_bytes_max", "above l0_soft_bytes_max");
   }
+  if (options.log_file_bytes < (uint64_t{1} << 20)) {
+    return Refuse("log_file_bytes", "at least 1 MiB (64 MiB hold the largest batch)");
+  }
   if (options.commit_timeout <= absl::ZeroDuration()) return Refuse("commit_timeout", "above 0");
   if (options.shutdown_timeout <= absl::ZeroDuration())
     return Refuse("shutdown_timeout", "above 0");

@@ -5,15 +5,9 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 
-namespace millrace {
+#include "millrace/messages/commit.h"
 
-// When a commit is answered, and what a crash may take. After any crash the store holds exactly a
-// prefix of the commits, and that prefix contains every one answered as durable.
-enum class Durability : uint8_t {
-  kDurable,   // Answered after fdatasync. Nothing answered is lost, by a kill or by power loss.
-  kInterval,  // Answered when written. A kill loses nothing; power loss at most the sync interval.
-  kNone,      // Answered when written. A kill loses nothing; power loss what was not yet synced.
-};
+namespace millrace {
 
 // Everything that can be set, with unit, default and the reason for it. Checked when the store
 // opens.
@@ -35,6 +29,9 @@ struct EngineOptions {
   // delayed by a growing time, past the hard one they wait until their deadline.
   uint64_t l0_soft_bytes_max = uint64_t{96} << 20;
   uint64_t l0_hard_bytes_max = uint64_t{192} << 20;
+
+  // Bytes of each file of the commit log. Larger files are recycled less often and replayed longer.
+  uint64_t log_file_bytes = uint64_t{64} << 20;
 
   // How long a commit may wait for its answer, and a shutdown for its actors.
   absl::Duration commit_timeout = absl::Seconds(30);

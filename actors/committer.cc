@@ -1,0 +1,281 @@
+#include "millrace/actors/committer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+
+#include "millrace/messages/error.h"
+#include "millrace/storage/catalog.h"
+#include "millrace/storage/snapshot.h"
+
+namespace millrace {
+namespace {
+
+using storage::Collection;
+using storage::CommitToken;
+using storage::Version;
+
+// Tokens that were ruled out are remembered in case the commit still comes.
+constexpr size_t kRuledOutMax = 65'536;
+
+}  // namespace
+
+Committer::Committer(const ActorOptions& actor_options, const Options& options, Recovered recovered,
+                     const Neighbours& neighbours)
+    : Actor(actor_options),
+      options_(options),
+      neighbours_(neighbours),
+      flushed_version_(recovered.l1.head.last_version),
+      manifest_(recovered.l1.head.id),
+      log_(std::move(recovered.log)),
+      l0_(std::move(recovered.l0)),
+      current_(neighbours.environment),
+      effects_(current_),
+      group_(*log_),
+      streamer_(neighbours.streamer, kPendingFlushesMax, this),
+      next_sequence_(recovered.l1.head.id + 1),
+      active_first_version_(recovered.active_first_version),
+      active_since_(clock().Now()),
+      active_outcomes_(std::move(recovered.active_outcomes)) {
+  if (recovered.resumed.has_value()) {
+    flights_.push_back(*std::move(recovered.resumed));
+    next_sequence_ = flights_.back().sequence + 1;
+    for (const auto& commit : flights_.back().outcomes)
+      recent_outcomes_[commit.token] = commit.version;
+  }
+  for (const auto& commit : active_outcomes_) recent_outcomes_[commit.token] = commit.version;
+  current_.SetBuffers(l0_->buffers());
+}
+
+absl::Status Committer::OnStart() {
+  absl::StatusOr<storage::Snapshot> snapshot =
+      storage::Snapshot::Take(neighbours_.environment, neighbours_.view, "Committer");
+  if (!snapshot.ok()) return snapshot.status();
+  const absl::StatusOr<std::vector<Collection>> collections = snapshot->ListCollections();
+  if (!collections.ok()) return collections.status();
+  for (const Collection& collection : *collections) {
+    collections_[collection.name] = collection.id;
+    effects_.AddCollection(collection.id);
+  }
+  neighbours_.backpressure.SetL0Bytes(l0_->Bytes());
+  StartFlushes();
+  return absl::OkStatus();
+}
+
+void Committer::Handle(Commit commit, Reply<CommitReceipt> reply) {
+  if (!log_failure_.ok()) return reply.Send(WithOutcome(log_failure_, Outcome::kNotExecuted));
+  if (!reply.Claim()) return;
+  const absl::StatusOr<Version> version = Accept(commit.batch, commit.token);
+  if (!version.ok()) {
+    refused_.push_back({std::move(reply), version.status()});
+    return;
+  }
+  accepted_.push_back({std::move(reply), *version});
+  group_is_durable_ = group_is_durable_ || commit.durability == Durability::kDurable;
+  interval_is_owed_ = interval_is_owed_ || commit.durability == Durability::kInterval;
+  if (group_.bytes() >= kGroupBytesMax) CloseGroup();
+}
+
+// The definition is a batch like any other, but always durable.
+void Committer::Handle(DefineCollection define, Reply<Collection> reply) {
+  if (!log_failure_.ok()) return reply.Send(WithOutcome(log_failure_, Outcome::kNotExecuted));
+  if (absl::Status status = storage::CheckCollectionName(define.name); !status.ok()) {
+    return reply.Send(status);
+  }
+  const auto known = collections_.find(define.name);
+  if (known != collections_.end()) {
+    // It may stand in the group under construction: answered with it.
+    defined_.push_back({std::move(reply), {.id = known->second, .name = define.name}});
+    return;
+  }
+  if (!reply.Claim()) return;
+  storage::CollectionId last_id = 0;
+  for (const auto& [name, id] : collections_) last_id = std::max(last_id, id);
+  const Collection collection{.id = last_id + 1, .name = define.name};
+  const storage::Document definition = storage::CollectionDefinition(collection);
+  const std::string key = storage::CollectionKey(define.name);
+  storage::WriteBatch batch;
+  batch.Add({.kind = storage::OperationKind::kPut, .key = key, .value = definition.bytes()});
+  const absl::StatusOr<Version> version = Accept(batch, {});
+  if (!version.ok()) return reply.Send(version.status());
+  collections_[define.name] = collection.id;
+  effects_.AddCollection(collection.id);
+  group_is_durable_ = true;
+  defined_.push_back({std::move(reply), collection});
+}
+
+// What is neither committed nor in LMDB will never be: its token is ruled out from now on.
+void Committer::Handle(FindOutcome find, Reply<CommitOutcome> reply) {
+  CloseGroup();
+  const auto recent = recent_outcomes_.find(find.token);
+  if (recent != recent_outcomes_.end()) {
+    return reply.Send(
+        CommitOutcome{.state = CommitOutcome::State::kCommitted, .version = recent->second});
+  }
+  absl::StatusOr<storage::ReadTransaction> transaction = neighbours_.environment.BeginRead();
+  if (!transaction.ok()) return reply.Send(transaction.status());
+  const absl::StatusOr<storage::CommitLookup> found = storage::FindCommit(*transaction, find.token);
+  if (!found.ok()) return reply.Send(found.status());
+  if (found->version != storage::kNoVersion) {
+    return reply.Send(
+        CommitOutcome{.state = CommitOutcome::State::kCommitted, .version = found->version});
+  }
+  if (found->pruned) return reply.Send(CommitOutcome{.state = CommitOutcome::State::kPruned});
+  ruled_out_.push_back(find.token);
+  if (ruled_out_.size() > kRuledOutMax) ruled_out_.pop_front();
+  reply.Send(CommitOutcome{.state = CommitOutcome::State::kAborted});
+}
+
+void Committer::OnBatchEnd() {
+  AdmitParked();
+  CloseGroup();
+  MaybeRotate();
+  PrepareLog();
+  neighbours_.backpressure.SetL0Bytes(l0_->Bytes());
+}
+
+// Asks once per file; the answer is that the log no longer wants one.
+void Committer::PrepareLog() {
+  if (!log_->wants_next_file() || prepared_behind_ == log_->current_file()) return;
+  prepared_behind_ = log_->current_file();
+  neighbours_.streamer.Tell(millrace::PrepareLog{}).IgnoreError();  // Reserve makes it if need be.
+}
+
+void Committer::OnDoorbell() {
+}  // The end of the batch looks after who is parked.
+
+void Committer::OnTimer(TimerId timer) {
+  if (timer == kSyncTimer) {
+    sync_timer_set_ = false;
+    if (const absl::Status status = log_->Sync(); !status.ok()) FailLog(status);
+  }
+  if (timer == kRetryTimer) RetryFlush();
+  OnBatchEnd();
+}
+
+// A batch is accepted when nothing in it can fail any more.
+absl::StatusOr<Version> Committer::Accept(const storage::WriteBatch& batch, CommitToken token) {
+  const bool ruled_out = token.epoch != 0 &&
+                         std::find(ruled_out_.begin(), ruled_out_.end(), token) != ruled_out_.end();
+  if (ruled_out) {
+    return absl::AbortedError("the commit's outcome was asked for before it began: it is aborted");
+  }
+  const uint64_t unflushed_bytes = l0_->Bytes() + group_.bytes() + batch.bytes();
+  absl::Status status = batch.adds_rows() ? neighbours_.environment.AdmitPut(unflushed_bytes)
+                                          : neighbours_.environment.AdmitDelete(unflushed_bytes);
+  if (!status.ok()) return status;
+  if (BatchEffects::ReadsRows(batch)) group_.InsertInto(l0_->active());
+  std::string& buffer = group_.OpenBatch(token);
+  status = effects_.Append(batch, &buffer);
+  if (!status.ok()) {
+    group_.AbandonBatch();
+    return status;
+  }
+  const absl::StatusOr<Version> version = group_.AcceptBatch(l0_->active());
+  if (!version.ok()) return version;
+  if (active_first_version_ == storage::kNoVersion) {
+    active_first_version_ = *version;
+    active_since_ = clock().Now();
+  }
+  if (token.epoch != 0) {
+    active_outcomes_.push_back({token, *version});
+    recent_outcomes_[token] = *version;
+  }
+  return version;
+}
+
+// Lets in who waits, as far as the limits and the time allow, and sets the timer for the rest.
+void Committer::AdmitParked() {
+  Backpressure& backpressure = neighbours_.backpressure;
+  if (backpressure.parked_count() == 0) return;
+  const MonotonicTime now = clock().Now();
+  backpressure.Expire(now, neighbours_.health.status());
+  while (std::optional<Backpressure::Parked> parked = backpressure.Take(now)) {
+    Handle(std::move(parked->commit), std::move(parked->reply));
+    backpressure.SetL0Bytes(l0_->Bytes());
+  }
+  const MonotonicTime wake = backpressure.NextWake();
+  if (wake != MonotonicTime::Infinite()) SetTimer(kAdmissionTimer, wake - now);
+}
+
+// Durable, then visible, then answered.
+void Committer::CloseGroup() {
+  if (group_.empty()) return AnswerGroup(absl::OkStatus());
+  group_.InsertInto(l0_->active());
+  const Version last_version = group_.last_version();
+  const absl::Status status = group_.Write(group_is_durable_);
+  if (!status.ok()) return FailLog(status);
+  if (group_is_durable_ && sync_timer_set_) {
+    CancelTimer(kSyncTimer);
+    sync_timer_set_ = false;
+  }
+  if (!group_is_durable_ && interval_is_owed_ && !sync_timer_set_) {
+    SetTimer(kSyncTimer, options_.sync_interval);
+    sync_timer_set_ = true;
+  }
+  neighbours_.view.Publish(last_version);
+  neighbours_.pacing.NoteGroup(neighbours_.backpressure.fill());
+  current_.Renew();
+  AnswerGroup(absl::OkStatus());
+}
+
+void Committer::AnswerGroup(const absl::Status& status) {
+  for (Accepted& accepted : accepted_) {
+    if (status.ok()) {
+      accepted.reply.Send(CommitReceipt{.version = accepted.version});
+    } else {
+      accepted.reply.Send(WithOutcome(status, Outcome::kUnknown));
+    }
+  }
+  for (Defined& defined : defined_) {
+    if (status.ok()) {
+      defined.reply.Send(std::move(defined.collection));
+    } else {
+      defined.reply.Send(WithOutcome(status, Outcome::kUnknown));
+    }
+  }
+  for (Refused& refused : refused_) {
+    refused.reply.Send(WithOutcome(std::move(refused.status), Outcome::kNotExecuted));
+  }
+  accepted_.clear();
+  defined_.clear();
+  refused_.clear();
+  group_is_durable_ = false;
+  interval_is_owed_ = false;
+}
+
+// Nothing more is written, rotated or recycled; what stands in the log's file decides at the next
+// open. The rows of the failed group are in L0 but were never published.
+void Committer::FailLog(const absl::Status& cause) {
+  if (!log_failure_.ok()) return;
+  log_failure_ = absl::UnavailableError(
+      absl::StrCat("the commit log failed, the engine stops: ", cause.message(),
+                   "; mend the cause and open the store again"));
+  LOG(ERROR) << "Committer: " << log_failure_.message();
+  neighbours_.health.Fail(log_failure_);
+  AnswerGroup(log_failure_);
+  AnswerFlushWaiters(log_failure_);
+  neighbours_.backpressure.Close(log_failure_);
+  Fail(log_failure_);
+}
+
+// What waits outside is turned away; what was accepted is still committed, then flushed.
+void Committer::OnClosing() {
+  stopping_ = true;
+  neighbours_.backpressure.Close(absl::CancelledError("the engine is stopping"));
+}
+
+// A flush that cannot end now is left to the next open: the log holds it.
+bool Committer::ReadyToStop() {
+  const bool flushing = !flights_.empty() && !retrying_;
+  return !log_failure_.ok() || (!flushing && !WantsRotation());
+}
+
+void Committer::OnStop(StopReason reason) {
+  AnswerFlushWaiters(log_failure_.ok() ? absl::CancelledError("the engine is stopping")
+                                       : log_failure_);
+}
+
+}  // namespace millrace

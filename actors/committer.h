@@ -1,0 +1,173 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+#include "millrace/actors/backpressure.h"
+#include "millrace/actors/batch_effects.h"
+#include "millrace/actors/commit_group.h"
+#include "millrace/actors/flush_streamer.h"
+#include "millrace/actors/health.h"
+#include "millrace/actors/recovery.h"
+#include "millrace/messages/commit.h"
+#include "millrace/messages/flush.h"
+#include "millrace/runtime/actor.h"
+#include "millrace/runtime/link.h"
+#include "millrace/storage/current_rows.h"
+#include "millrace/storage/environment.h"
+
+namespace millrace {
+
+// Committer owns the log and L0: it validates batches, makes a turn's batches durable together,
+// shows them to readers, answers clients, and rotates L0 for the flush pipeline.
+//   In:   Commit, DefineCollection, FindOutcome, Flush from any thread; FlushPublished from the
+//         pipeline, in the order of the rotations. Doorbell: commits wait in Backpressure.
+//   Out:  one Reply per message; Rotated, Retired and PrepareLog to the FlushStreamer.
+//   Blocks on: the log's write and sync. Never on a mailbox, never on an LMDB commit.
+//   Fails: a log write or sync that fails answers its group "outcome unknown", closes the door and
+//         escalates; it is never tried again. A flush that fails is tried again with back-off.
+class Committer final : public Actor<Committer, Commit, DefineCollection, FindOutcome, Flush,
+                                     Answer<FlushPublished>> {
+ public:
+  struct Options {
+    absl::Duration sync_interval;
+    uint64_t rotate_bytes = 0;
+    uint64_t rotate_rows = 0;
+    absl::Duration rotate_interval;
+  };
+  // What the stages around it share with it.
+  struct Neighbours {
+    storage::Environment& environment;
+    storage::LiveView& view;
+    Backpressure& backpressure;
+    Pacing& pacing;
+    Health& health;
+    FlushStreamer& streamer;
+  };
+
+  // Groups are closed at this size, so that one fits any fresh log file.
+  static constexpr size_t kGroupBytesMax = size_t{16} << 20;
+  // Flushes between rotation and publication.
+  static constexpr size_t kPendingFlushesMax = 1;
+
+  Committer(const ActorOptions& actor_options, const Options& options, Recovered recovered,
+            const Neighbours& neighbours);
+
+  // Everything up to here is in LMDB, and its manifest. For status; any thread.
+  storage::Version flushed_version() const {
+    return flushed_version_.load(std::memory_order_relaxed);
+  }
+  uint64_t manifest() const { return manifest_.load(std::memory_order_relaxed); }
+  // The log, for its thread-safe parts.
+  storage::CommitLog& log() { return *log_; }
+
+ private:
+  friend Actor;
+  absl::Status OnStart() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(Commit commit, Reply<CommitReceipt> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(DefineCollection define, Reply<storage::Collection> reply)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(FindOutcome find, Reply<CommitOutcome> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(Flush flush, Reply<FlushReceipt> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(Answer<FlushPublished> answer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void OnBatchEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void OnDoorbell() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void OnTimer(TimerId timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void OnClosing() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  bool ReadyToStop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void OnStop(StopReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+
+  static constexpr TimerId kSyncTimer = 1;
+  static constexpr TimerId kAdmissionTimer = 2;
+  static constexpr TimerId kRetryTimer = 3;
+  static constexpr TimerId kRotateTimer = 4;
+
+  // A commit that is accepted and waits for its group.
+  struct Accepted {
+    Reply<CommitReceipt> reply;
+    storage::Version version;
+  };
+  struct Refused {
+    Reply<CommitReceipt> reply;
+    absl::Status status;
+  };
+  struct Defined {
+    Reply<storage::Collection> reply;
+    storage::Collection collection;
+  };
+  struct FlushWaiter {
+    storage::Version version;
+    Reply<FlushReceipt> reply;
+  };
+
+  absl::StatusOr<storage::Version> Accept(const storage::WriteBatch& batch,
+                                          storage::CommitToken token)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void AdmitParked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void CloseGroup() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void AnswerGroup(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void FailLog(const absl::Status& cause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void PrepareLog() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+
+  void StartFlushes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  bool WantsRotation() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void MaybeRotate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  absl::Status Rotate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void SendToStreamer(const FlushJob& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void RetryFlush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void FinishFlush(const FlushPublished& published) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void AnswerFlushWaiters(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+
+  // Constant after construction.
+  const Options options_;
+  Neighbours neighbours_;
+
+  // Read by status.
+  std::atomic<storage::Version> flushed_version_;
+  std::atomic<uint64_t> manifest_;
+
+  // Touched only on the Committer thread.
+  std::unique_ptr<storage::CommitLog> log_;
+  std::unique_ptr<storage::L0Stack> l0_;
+  storage::CurrentRows current_ ABSL_GUARDED_BY(owner_);
+  BatchEffects effects_ ABSL_GUARDED_BY(owner_);
+  CommitGroup group_ ABSL_GUARDED_BY(owner_);
+  std::map<std::string, storage::CollectionId, std::less<>> collections_ ABSL_GUARDED_BY(owner_);
+  absl::Status log_failure_ ABSL_GUARDED_BY(owner_);
+
+  // The group under construction.
+  bool group_is_durable_ ABSL_GUARDED_BY(owner_) = false;
+  std::vector<Accepted> accepted_ ABSL_GUARDED_BY(owner_);
+  std::vector<Refused> refused_ ABSL_GUARDED_BY(owner_);
+  std::vector<Defined> defined_ ABSL_GUARDED_BY(owner_);
+  bool interval_is_owed_ ABSL_GUARDED_BY(owner_) = false;
+  bool sync_timer_set_ ABSL_GUARDED_BY(owner_) = false;
+  uint64_t prepared_behind_ ABSL_GUARDED_BY(owner_) = 0;  // The log file whose next was asked for.
+
+  bool stopping_ ABSL_GUARDED_BY(owner_) = false;
+
+  // Flushes, oldest first. The first one of the queue is with the streamer unless it waits for the
+  // retry timer.
+  Link<FlushStreamer> streamer_ ABSL_GUARDED_BY(owner_);
+  std::deque<FlushJob> flights_ ABSL_GUARDED_BY(owner_);
+  bool retrying_ ABSL_GUARDED_BY(owner_) = false;  // The first flight waits for the retry timer.
+  absl::Duration retry_delay_ ABSL_GUARDED_BY(owner_) = absl::ZeroDuration();
+  uint64_t next_sequence_ ABSL_GUARDED_BY(owner_);
+  storage::Version active_first_version_ ABSL_GUARDED_BY(owner_);
+  MonotonicTime active_since_ ABSL_GUARDED_BY(owner_);
+  std::vector<storage::RememberedCommit> active_outcomes_ ABSL_GUARDED_BY(owner_);
+  std::deque<FlushWaiter> flush_waiters_ ABSL_GUARDED_BY(owner_);
+
+  // Outcomes not in LMDB yet, and tokens that were said to be aborted: those can no longer commit.
+  std::map<storage::CommitToken, storage::Version> recent_outcomes_ ABSL_GUARDED_BY(owner_);
+  std::deque<storage::CommitToken> ruled_out_ ABSL_GUARDED_BY(owner_);
+};
+
+}  // namespace millrace

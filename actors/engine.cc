@@ -1,0 +1,315 @@
+#include "millrace/actors/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "glog/logging.h"
+
+#include "millrace/actors/backpressure.h"
+#include "millrace/actors/committer.h"
+#include "millrace/actors/flush_finalizer.h"
+#include "millrace/actors/flush_streamer.h"
+#include "millrace/actors/health.h"
+#include "millrace/actors/pacing.h"
+#include "millrace/actors/recovery.h"
+#include "millrace/actors/writer.h"
+#include "millrace/runtime/runtime.h"
+#include "millrace/storage/commit_log.h"
+#include "millrace/storage/environment.h"
+#include "millrace/storage/live_view.h"
+
+namespace millrace {
+namespace {
+
+using storage::Collection;
+
+constexpr char kStopped[] = "the engine is stopping or has stopped; open the store again";
+
+absl::Status Stopped() {
+  return WithOutcome(absl::CancelledError(kStopped), Outcome::kNotExecuted);
+}
+
+storage::EnvironmentOptions EnvironmentOptionsOf(std::string_view directory,
+                                                 const EngineOptions& options) {
+  storage::EnvironmentOptions environment;
+  environment.directory = std::string(directory);
+  environment.quota_bytes = options.quota_bytes;
+  environment.l0_hard_bytes = options.l0_hard_bytes_max;
+  return environment;
+}
+
+ActorOptions Named(std::string name, const Clock& clock) {
+  ActorOptions options;
+  options.name = std::move(name);
+  options.clock = const_cast<Clock*>(&clock);
+  return options;
+}
+
+}  // namespace
+
+// Everything there is, in the order of construction; each part refers only to parts above it.
+struct Engine::Parts {
+  Parts(const EngineOptions& options, const Dependencies& dependencies)
+      : options(options), clock(dependencies.clock), files(dependencies.files), pacing(clock) {}
+  // Opened or not, what was started is stopped.
+  ~Parts() { Stop(options.shutdown_timeout); }
+
+  absl::Status Open(std::string_view directory);
+  void BuildActors(storage::WritePermit permit, Recovered recovered);
+  absl::Status Start();
+  void StopWhenEscalated();
+  ShutdownReport Stop(absl::Duration timeout);
+  void Close();
+  void WantStop();
+  EngineStatus Status() const;
+
+  const EngineOptions options;
+  Clock& clock;
+  storage::FileSystem& files;
+
+  // Null once closed. Clients' reads hold the mutex as readers while they begin.
+  absl::Mutex closing;
+  std::unique_ptr<storage::Environment> environment;
+  storage::LiveView view;
+  Health health;
+  Pacing pacing;
+  std::unique_ptr<Backpressure> backpressure;
+
+  std::unique_ptr<Writer> writer;
+  std::unique_ptr<FlushFinalizer> finalizer;
+  std::unique_ptr<FlushStreamer> streamer;
+  std::unique_ptr<Committer> committer;
+  std::unique_ptr<Runtime> runtime;
+
+  // Whether calls are let in, and the numbers that tokens get.
+  std::atomic<bool> admitting{false};
+  std::atomic<uint64_t> next_token{1};
+
+  // Stops the engine when an actor escalates: an actor cannot do that itself.
+  absl::Mutex stop_mutex;
+  absl::Notification stop_wanted;
+  std::thread stopper;
+  EngineStatus final_status;  // Once closed.
+};
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::string_view directory,
+                                                     const EngineOptions& options) {
+  return Open(directory, options, Dependencies{});
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Open(std::string_view directory,
+                                                     const EngineOptions& options,
+                                                     const Dependencies& dependencies) {
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  auto parts = std::make_unique<Parts>(options, dependencies);
+  if (absl::Status status = parts->Open(directory); !status.ok()) return status;
+  return std::unique_ptr<Engine>(new Engine(std::move(parts)));
+}
+
+// Lock, environment, recovery, actors, admission: each needs the one before it.
+absl::Status Engine::Parts::Open(std::string_view directory) {
+  absl::StatusOr<std::unique_ptr<storage::Environment>> opened =
+      storage::Environment::Open(EnvironmentOptionsOf(directory, options));
+  if (!opened.ok()) return opened.status();
+  environment = *std::move(opened);
+  absl::StatusOr<storage::WritePermit> permit = environment->TakeWritePermit();
+  if (!permit.ok()) return permit.status();
+  absl::StatusOr<Recovered> recovered = Recover(
+      *environment, files,
+      {.directory = storage::JoinPath(directory, "log"), .file_bytes = options.log_file_bytes},
+      {.expected_rows = options.rotate_rows}, view);
+  if (!recovered.ok()) return recovered.status();
+  BuildActors(*std::move(permit), *std::move(recovered));
+  if (absl::Status status = Start(); !status.ok()) return status;
+  admitting.store(true, std::memory_order_release);
+  return absl::OkStatus();
+}
+
+void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered) {
+  const uint64_t hard_bytes = environment->quota().l0_hard_bytes();
+  backpressure = std::make_unique<Backpressure>(
+      Backpressure::Limits{.soft_bytes_max = std::min(options.l0_soft_bytes_max, hard_bytes / 2),
+                           .hard_bytes_max = hard_bytes});
+  writer = std::make_unique<Writer>(Named("writer", clock), *environment, std::move(permit), pacing,
+                                    health);
+  finalizer = std::make_unique<FlushFinalizer>(Named("finalizer", clock), *writer);
+  streamer = std::make_unique<FlushStreamer>(Named("streamer", clock), *environment, *recovered.log,
+                                             *finalizer);
+  ActorOptions committer_options = Named("committer", clock);
+  // A turn of the Committer is a group: everything that has arrived while the last one was synced.
+  committer_options.mailbox.data_count_max = 16'384;
+  committer_options.mailbox.data_bytes_max = uint64_t{64} << 20;
+  committer_options.batch_max = 8'192;
+  committer =
+      std::make_unique<Committer>(committer_options,
+                                  Committer::Options{.sync_interval = options.sync_interval,
+                                                     .rotate_bytes = options.rotate_bytes,
+                                                     .rotate_rows = options.rotate_rows,
+                                                     .rotate_interval = options.rotate_interval},
+                                  std::move(recovered),
+                                  Committer::Neighbours{.environment = *environment,
+                                                        .view = view,
+                                                        .backpressure = *backpressure,
+                                                        .pacing = pacing,
+                                                        .health = health,
+                                                        .streamer = *streamer});
+}
+
+// Who is sent to starts before who sends, and stops after him.
+absl::Status Engine::Parts::Start() {
+  Runtime::Options runtime_options;
+  runtime_options.shutdown_timeout = options.shutdown_timeout;
+  runtime_options.on_escalate = [this](Cell& actor, const absl::Status& cause) {
+    health.Fail(cause);
+    backpressure->Close(cause);
+    WantStop();
+  };
+  runtime = std::make_unique<Runtime>(std::move(runtime_options));
+  runtime->Add(*writer);
+  runtime->Add(*finalizer);
+  runtime->Add(*streamer);
+  runtime->Add(*committer);
+  if (absl::Status status = runtime->Start(); !status.ok()) return status;
+  stopper = std::thread([this] { StopWhenEscalated(); });
+  return absl::OkStatus();
+}
+
+void Engine::Parts::StopWhenEscalated() {
+  stop_wanted.WaitForNotification();
+  admitting.store(false, std::memory_order_release);
+  if (!health.status().ok()) LOG(ERROR) << "the engine stops: " << health.status();
+  runtime->Shutdown();
+}
+
+ShutdownReport Engine::Parts::Stop(absl::Duration timeout) {
+  admitting.store(false, std::memory_order_release);
+  ShutdownReport report;
+  if (runtime != nullptr) report = runtime->Shutdown(timeout);
+  Close();
+  return report;
+}
+
+// After the last actor: the log, then the environment, whose lock goes last.
+void Engine::Parts::Close() {
+  absl::MutexLock lock(&closing);
+  if (environment == nullptr) return;
+  if (stopper.joinable()) {
+    WantStop();
+    stopper.join();
+  }
+  if (committer != nullptr) {
+    const absl::Status status = committer->log().CloseCleanly();
+    if (!status.ok()) LOG(WARNING) << "the commit log was not closed cleanly: " << status;
+  }
+  final_status = Status();
+  environment.reset();
+}
+
+void Engine::Parts::WantStop() {
+  absl::MutexLock lock(&stop_mutex);
+  if (!stop_wanted.HasBeenNotified()) stop_wanted.Notify();
+}
+
+EngineStatus Engine::Parts::Status() const {
+  EngineStatus status;
+  status.published_version = view.published();
+  status.health = health.status();
+  if (committer != nullptr) {
+    status.flushed_version = committer->flushed_version();
+    status.manifest = committer->manifest();
+    status.epoch = committer->log().epoch();
+    status.l0_bytes = backpressure->l0_bytes();
+  }
+  status.used_bytes = environment->used_bytes();
+  status.quota_bytes = environment->quota().quota_bytes();
+  if (runtime != nullptr) status.actors = runtime->Status();
+  return status;
+}
+
+Engine::Engine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {
+}
+
+Engine::~Engine() = default;
+
+absl::StatusOr<Collection> Engine::OpenCollection(std::string_view name) {
+  absl::StatusOr<storage::Snapshot> snapshot = TakeSnapshot();
+  if (!snapshot.ok()) return snapshot.status();
+  return snapshot->FindCollection(name);
+}
+
+absl::StatusOr<Collection> Engine::CreateCollection(std::string_view name) {
+  if (!parts_->admitting.load(std::memory_order_acquire)) return Stopped();
+  return parts_->committer->Ask(DefineCollection{.name = std::string(name)})
+      .Wait(parts_->options.commit_timeout);
+}
+
+absl::StatusOr<std::vector<Collection>> Engine::ListCollections() {
+  absl::StatusOr<storage::Snapshot> snapshot = TakeSnapshot();
+  if (!snapshot.ok()) return snapshot.status();
+  return snapshot->ListCollections();
+}
+
+Pending<CommitReceipt> Engine::Commit(storage::WriteBatch batch, const CommitOptions& options) {
+  absl::Status refusal = batch.status();
+  if (refusal.ok() && batch.empty()) refusal = absl::InvalidArgumentError("the batch is empty");
+  if (!parts_->admitting.load(std::memory_order_acquire)) refusal = Stopped();
+  if (!refusal.ok()) {
+    auto [reply, pending] = MakeReply<CommitReceipt>();
+    reply.Send(WithOutcome(std::move(refusal), Outcome::kNotExecuted));
+    return std::move(pending);
+  }
+  batch.Normalize();
+  millrace::Commit commit{.batch = std::move(batch),
+                          .durability = options.durability.value_or(parts_->options.durability),
+                          .token = options.token};
+  const MonotonicTime deadline =
+      parts_->clock.Now() + options.timeout.value_or(parts_->options.commit_timeout);
+  if (parts_->backpressure->Open()) {
+    return parts_->committer->AskUntil(std::move(commit), deadline);
+  }
+  auto [reply, pending] = MakeReply<CommitReceipt>();
+  parts_->backpressure->Park(
+      {.commit = std::move(commit), .reply = std::move(reply), .deadline = deadline});
+  parts_->committer->Ring();
+  return std::move(pending);
+}
+
+CommitToken Engine::NewToken() {
+  return {.epoch = parts_->committer->log().epoch(),
+          .number = parts_->next_token.fetch_add(1, std::memory_order_relaxed)};
+}
+
+absl::StatusOr<CommitOutcome> Engine::GetOutcome(CommitToken token) {
+  if (!parts_->admitting.load(std::memory_order_acquire)) return Stopped();
+  return parts_->committer->Ask(FindOutcome{.token = token}).Wait(parts_->options.commit_timeout);
+}
+
+absl::StatusOr<storage::Snapshot> Engine::TakeSnapshot(std::string_view owner) {
+  absl::ReaderMutexLock lock(&parts_->closing);
+  if (!parts_->admitting.load(std::memory_order_acquire)) return Stopped();
+  return storage::Snapshot::Take(*parts_->environment, parts_->view, owner);
+}
+
+Pending<FlushReceipt> Engine::Flush() {
+  return parts_->committer->Ask(millrace::Flush{});
+}
+
+EngineStatus Engine::GetStatus() const {
+  absl::ReaderMutexLock lock(&parts_->closing);
+  return parts_->environment != nullptr ? parts_->Status() : parts_->final_status;
+}
+
+ShutdownReport Engine::Shutdown() {
+  return Shutdown(parts_->options.shutdown_timeout);
+}
+
+ShutdownReport Engine::Shutdown(absl::Duration timeout) {
+  return parts_->Stop(timeout);
+}
+
+}  // namespace millrace

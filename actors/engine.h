@@ -1,0 +1,120 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+#include "millrace/actors/options.h"
+#include "millrace/messages/commit.h"
+#include "millrace/messages/error.h"
+#include "millrace/messages/flush.h"
+#include "millrace/runtime/actor_metrics.h"
+#include "millrace/runtime/clock.h"
+#include "millrace/runtime/reply.h"
+#include "millrace/runtime/shutdown_report.h"
+#include "millrace/storage/document.h"
+#include "millrace/storage/file_system.h"
+#include "millrace/storage/row_key.h"
+#include "millrace/storage/snapshot.h"
+#include "millrace/storage/write_batch.h"
+
+namespace millrace {
+
+// How one commit differs from the engine's defaults. Value.
+struct CommitOptions {
+  std::optional<Durability> durability;
+  // How long the commit may wait to be let in; the engine's commit_timeout if not set. How long to
+  // wait for the answer is what Pending::Wait is told.
+  std::optional<absl::Duration> timeout;
+  // From Engine::NewToken: makes the outcome answerable by Engine::GetOutcome, also after a
+  // restart.
+  CommitToken token;
+};
+
+// What stat shows. Value.
+struct EngineStatus {
+  storage::Version published_version = 0;  // The newest that a snapshot sees.
+  storage::Version flushed_version = 0;    // Everything up to here is in LMDB.
+  uint64_t manifest = 0;                   // The head manifest's number.
+  uint64_t epoch = 0;                      // This life of the log.
+  uint64_t l0_bytes = 0;                   // Active, sealed and retired buffers.
+  uint64_t used_bytes = 0;                 // Of LMDB's file.
+  uint64_t quota_bytes = 0;
+  absl::Status health;  // OK, or the first cause of the trouble.
+  std::vector<ActorStatus> actors;
+};
+
+// The door to a store: one object, opened on a directory, used from any number of threads.
+// Thread-safe. Snapshots and pending answers do not keep it alive: used afterwards they answer
+// Cancelled. Destruction is Shutdown with the default deadline.
+class Engine {
+ public:
+  // Where everything comes from that a test replaces. Outlives the engine.
+  struct Dependencies {
+    Clock& clock = SystemClock();
+    storage::FileSystem& files = storage::SystemFileSystem();
+  };
+
+  // Opens the store in `directory`, creating it if there is none, and recovers what was
+  // acknowledged. Unavailable: another process has it (GetOwnerPid). DataLoss: damage, naming file
+  // and offset. FailedPrecondition: not a store, or of another format version. PermissionDenied.
+  // InvalidArgument: an option out of range. Blocks for the recovery.
+  static absl::StatusOr<std::unique_ptr<Engine>> Open(std::string_view directory,
+                                                      const EngineOptions& options = {});
+  static absl::StatusOr<std::unique_ptr<Engine>> Open(std::string_view directory,
+                                                      const EngineOptions& options,
+                                                      const Dependencies& dependencies);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Finds a collection. NotFound if there is none of that name.
+  absl::StatusOr<storage::Collection> OpenCollection(std::string_view name);
+  // Finds or creates a collection; durable when it returns. InvalidArgument: a name has 1 to 255
+  // bytes of UTF-8.
+  absl::StatusOr<storage::Collection> CreateCollection(std::string_view name);
+  // All collections, by name.
+  absl::StatusOr<std::vector<storage::Collection>> ListCollections();
+
+  // Hands the batch to the Committer; blocks only while 16,384 commits or 64 MiB of them wait
+  // already, at most until the timeout. The answer says that the batch is committed, visible, and
+  // durable as asked; see messages/commit.h for the errors. Commits of one thread are committed in
+  // the order of the calls. Dropping the Pending cancels nothing.
+  Pending<CommitReceipt> Commit(storage::WriteBatch batch, const CommitOptions& options = {});
+  // A fresh name for one commit.
+  CommitToken NewToken();
+  // What became of it.
+  absl::StatusOr<CommitOutcome> GetOutcome(CommitToken token);
+
+  // What is published now, as a lease; `owner` is shown where old snapshots are listed. Every read
+  // is done on the caller's thread. ResourceExhausted: no reader slot is free.
+  absl::StatusOr<storage::Snapshot> TakeSnapshot(std::string_view owner = "");
+
+  // Answered when everything committed before the call is in LMDB. Dropping the Pending cancels
+  // nothing.
+  Pending<FlushReceipt> Flush();
+
+  EngineStatus GetStatus() const;
+
+  // Ends admission, answers what was accepted, flushes, stops the actors in order and closes the
+  // store. From any thread but an actor's; a second call returns the same report. Past the timeout
+  // it discards what is still queued (each answered Cancelled) and goes on waiting for running
+  // work.
+  ShutdownReport Shutdown();
+  ShutdownReport Shutdown(absl::Duration timeout);
+
+ private:
+  struct Parts;
+  explicit Engine(std::unique_ptr<Parts> parts);
+
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace millrace

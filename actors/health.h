@@ -1,0 +1,34 @@
+#pragma once
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+
+namespace millrace {
+
+// What is wrong with the engine, for status and for the reason that waiting clients are given. A
+// trouble that passes (a full disk) is cleared; a final one keeps its first cause. Thread-safe.
+class Health {
+ public:
+  // OK, or the first final cause, or the trouble of the moment.
+  absl::Status status() const {
+    absl::MutexLock lock(&mutex_);
+    return final_.ok() ? trouble_ : final_;
+  }
+  // OK clears it.
+  void SetTrouble(absl::Status status) {
+    absl::MutexLock lock(&mutex_);
+    trouble_ = std::move(status);
+  }
+  void Fail(absl::Status status) {
+    absl::MutexLock lock(&mutex_);
+    if (final_.ok()) final_ = std::move(status);
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  absl::Status trouble_ ABSL_GUARDED_BY(mutex_);
+  absl::Status final_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace millrace

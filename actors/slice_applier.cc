@@ -1,0 +1,144 @@
+#include "millrace/actors/slice_applier.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "millrace/storage/current_rows.h"
+#include "millrace/storage/outcome_rows.h"
+#include "millrace/storage/record.h"
+
+namespace millrace {
+
+using storage::FlushRow;
+using storage::Manifest;
+using storage::TreeId;
+
+absl::Status SliceApplier::Load() {
+  const absl::StatusOr<storage::ReadTransaction> transaction = environment_.BeginRead();
+  if (!transaction.ok()) return transaction.status();
+  absl::StatusOr<storage::L1State> state = storage::ReadL1State(*transaction);
+  if (!state.ok()) return state.status();
+  durable_ = *std::move(state);
+  pending_ = durable_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SliceApplied> SliceApplier::Apply(const ApplySlice& slice) {
+  if (absl::Status status = CheckNext(slice); !status.ok()) return status;
+  if (!transaction_.has_value()) {
+    absl::StatusOr<storage::WriteTransaction> transaction = environment_.BeginWrite(permit_);
+    if (!transaction.ok()) return transaction.status();
+    transaction_.emplace(*std::move(transaction));
+  }
+  absl::Status status = ApplyRows(slice);
+  if (status.ok()) status = AdvanceFlushRow(slice);
+  if (status.ok() && slice.slice.last) status = Publish(slice);
+  if (!status.ok()) {
+    Abort();
+    return status;
+  }
+  return SliceApplied{.manifest = slice.slice.last ? pending_.head.id : 0};
+}
+
+absl::Status SliceApplier::Commit() {
+  if (!transaction_.has_value()) return absl::OkStatus();
+  const absl::Status status = transaction_->Commit();
+  transaction_.reset();
+  row_count_ = 0;
+  if (status.ok()) {
+    durable_ = pending_;
+  } else {
+    pending_ = durable_;
+  }
+  return status;
+}
+
+void SliceApplier::Abort() {
+  transaction_.reset();
+  row_count_ = 0;
+  pending_ = durable_;
+}
+
+// A flush begins with slice 0 on the head before it, and each later slice follows the one in L1.
+absl::Status SliceApplier::CheckNext(const ApplySlice& slice) const {
+  const bool under_way = pending_.flush.has_value();
+  const uint64_t sequence = under_way ? pending_.flush->sequence : pending_.head.id + 1;
+  const uint64_t next_slice = under_way ? pending_.flush->next_slice : 0;
+  if (slice.sequence == sequence && slice.slice.number == next_slice) return absl::OkStatus();
+  return absl::AbortedError(absl::StrCat("flush ", slice.sequence, " slice ", slice.slice.number,
+                                         " cannot be applied: L1 waits for flush ", sequence,
+                                         " slice ", next_slice));
+}
+
+absl::Status SliceApplier::ApplyRows(const ApplySlice& slice) {
+  for (const RowChange& row : slice.slice.rows) {
+    const TreeId tree = storage::TreeOf(row.key);
+    const std::string_view key = storage::KeyInTree(row.key);
+    if (row.tombstone) {
+      if (absl::Status status = transaction_->Delete(tree, key).status(); !status.ok()) {
+        return status;
+      }
+      continue;
+    }
+    const absl::StatusOr<absl::Span<char>> value =
+        transaction_->Reserve(tree, key, storage::EncodedRecordSize(row.payload.size()));
+    if (!value.ok()) return value.status();
+    storage::EncodeRecord(key, {.version = row.version, .payload = row.payload}, value->data());
+  }
+  row_count_ += slice.slice.rows.size();
+  return absl::OkStatus();
+}
+
+absl::Status SliceApplier::AdvanceFlushRow(const ApplySlice& slice) {
+  if (!pending_.flush.has_value()) {
+    pending_.flush = FlushRow{.sequence = slice.sequence,
+                              .first_version = slice.first_version,
+                              .last_version = slice.last_version};
+    pending_.ingested = slice.last_version;
+    absl::Status status = transaction_->Put(TreeId::kMeta, storage::kIngestedKey,
+                                            storage::EncodeNumber(slice.last_version));
+    if (!status.ok()) return status;
+  }
+  FlushRow& row = *pending_.flush;
+  row.attempt = slice.attempt;
+  row.next_slice = slice.slice.number + 1;
+  row.cursor = slice.slice.cursor;
+  for (const CountDelta& count : slice.slice.counts) {
+    row.deltas[{count.branch, count.collection}] += count.delta;
+  }
+  if (slice.slice.last) return absl::OkStatus();  // Publish ends the row.
+  return transaction_->Put(TreeId::kMeta, storage::kFlushKey, storage::EncodeFlushRow(row));
+}
+
+// The manifest is worked out from the head of this moment, not from what a stream once saw.
+absl::Status SliceApplier::Publish(const ApplySlice& slice) {
+  Manifest manifest = pending_.head;
+  manifest.parent = pending_.head.id;
+  manifest.id = slice.sequence;
+  manifest.last_version = slice.last_version;
+  manifest.log_floor = std::max(manifest.log_floor, slice.log_floor);
+  for (const auto& [key, delta] : pending_.flush->deltas) manifest.counts[key] += delta;
+  absl::Status status = transaction_->Put(TreeId::kManifests, storage::ManifestKey(manifest.id),
+                                          storage::EncodeManifest(manifest));
+  if (status.ok()) {
+    status =
+        transaction_->Put(TreeId::kMeta, storage::kHeadKey, storage::EncodeNumber(manifest.id));
+  }
+  if (status.ok()) status = transaction_->Delete(TreeId::kMeta, storage::kFlushKey).status();
+  if (status.ok() && manifest.id > kManifestsKept) {
+    status =
+        transaction_->Delete(TreeId::kManifests, storage::ManifestKey(manifest.id - kManifestsKept))
+            .status();
+  }
+  for (const storage::RememberedCommit& commit : slice.outcomes) {
+    if (status.ok()) status = storage::RememberCommit(*transaction_, commit);
+  }
+  if (!status.ok()) return status;
+  pending_.head = std::move(manifest);
+  pending_.flush.reset();
+  return absl::OkStatus();
+}
+
+}  // namespace millrace

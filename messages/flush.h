@@ -1,0 +1,115 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "millrace/messages/commit.h"
+#include "millrace/storage/l0_buffer.h"
+#include "millrace/storage/row_key.h"
+
+namespace millrace {
+
+// The conversation of a flush: the Committer rotates, a FlushStreamer streams, the FlushFinalizer
+// publishes through the Writer. The Reply<FlushPublished> that travels in the envelopes, from the
+// Committer by way of streamer and finalizer, is the flush's token: whoever drops it has answered
+// Cancelled, so no flush is ever forgotten.
+
+// A client asks that everything committed so far be in LMDB; answered when it is.
+struct FlushReceipt {
+  uint64_t manifest = 0;  // The manifest that holds it; 0 if nothing was ever flushed.
+  storage::Version version = storage::kNoVersion;  // Everything up to here is in LMDB.
+};
+struct Flush {
+  using ReplyType = FlushReceipt;
+};
+
+// The Committer's answer to itself: the flush is in LMDB, synced, with manifest and log floor.
+struct FlushPublished {
+  uint64_t sequence = 0;
+  uint64_t manifest = 0;
+  storage::Version last_version = storage::kNoVersion;
+};
+
+// What one flush is. Value; shares the sealed buffer with the snapshots that read it.
+struct FlushJob {
+  uint64_t sequence = 0;  // Dense, 1 is the first.
+  uint32_t attempt = 1;
+  storage::Version first_version = storage::kNoVersion;
+  storage::Version last_version = storage::kNoVersion;
+  // Log files below this one hold nothing newer than last_version.
+  uint64_t log_floor = 0;
+  std::shared_ptr<const storage::L0Buffer> sealed;
+  // Of a flush that an earlier life began: rows up to this key, and so many slices, are in LMDB.
+  std::string resume_after;
+  uint64_t resume_slice = 0;
+  // The outcomes of this flush's commits that were asked to be remembered, in order.
+  std::vector<storage::RememberedCommit> outcomes;
+};
+
+// Committer to FlushStreamer.
+struct Rotated {
+  using ReplyType = FlushPublished;
+  FlushJob job;
+};
+// Committer to FlushStreamer: LMDB holds this buffer. It is freed, and the log files below the
+// floor are recycled, off the Committer's thread.
+struct Retired {
+  std::shared_ptr<const storage::L0Buffer> buffer;
+  uint64_t log_floor = 0;
+};
+// Committer to FlushStreamer: make the log's next file ready.
+struct PrepareLog {};
+
+// The net change of a collection's record count.
+struct CountDelta {
+  storage::BranchId branch = storage::kTrunk;
+  storage::CollectionId collection = 0;
+  int64_t delta = 0;
+};
+
+// The new state of one row in L1. Value; views into the slice's buffer.
+struct RowChange {
+  std::string_view key;  // Encoded row key.
+  std::string_view payload;
+  storage::Version version = storage::kNoVersion;
+  bool tombstone = false;  // The row is deleted from L1.
+};
+
+// A bounded piece of a flush. Closed: all that changes with a record lies in the record's slice.
+struct Slice {
+  uint64_t number = 0;             // Dense within the attempt, counted on by a resumed flush.
+  std::vector<RowChange> rows;     // Ascending by key.
+  std::vector<CountDelta> counts;  // Of these rows.
+  std::string cursor;              // The key of the last row.
+  bool last = false;  // Carries manifest, head, log floor and the end of the flush row.
+};
+
+// FlushStreamer to FlushFinalizer: everything that was to be worked out has been.
+struct Streamed {
+  using ReplyType = FlushPublished;
+  FlushJob job;
+  std::vector<Slice> slices;  // In order; the last one has `last` set.
+};
+
+// FlushFinalizer to Writer. Applied only behind the slice before it; durable when answered.
+// Aborted: the slice before it is not there (its transaction was aborted); the flush goes on from
+// the flush row. ResourceExhausted: disk or quota is full. Anything else is final.
+struct SliceApplied {
+  uint64_t manifest = 0;  // Of a last slice.
+};
+struct ApplySlice {
+  using ReplyType = SliceApplied;
+  uint64_t sequence = 0;
+  uint32_t attempt = 1;
+  storage::Version first_version = storage::kNoVersion;
+  storage::Version last_version = storage::kNoVersion;
+  uint64_t log_floor = 0;
+  std::shared_ptr<const storage::L0Buffer> sealed;  // What the slice's views point into.
+  Slice slice;
+  std::vector<storage::RememberedCommit> outcomes;  // With a last slice.
+};
+
+}  // namespace millrace

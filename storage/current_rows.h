@@ -1,0 +1,48 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "millrace/storage/environment.h"
+#include "millrace/storage/live_view.h"
+#include "millrace/storage/row_key.h"
+
+namespace millrace::storage {
+
+// The LMDB tree that holds the rows of an L0 tree, and a row's key there (without the tree byte).
+TreeId TreeOf(std::string_view row_key);
+std::string_view KeyInTree(std::string_view row_key);
+
+// What a row is now. Value; the payload views into L0 or the read transaction.
+struct CurrentRow {
+  Version version = kNoVersion;
+  std::string_view payload;
+};
+
+// The newest state of rows, what was accepted a moment ago included: what commits are validated
+// against. Owned by the Committer thread.
+class CurrentRows {
+ public:
+  explicit CurrentRows(Environment& environment) : environment_(environment) {}
+
+  // The buffers to look through before LMDB, newest first.
+  void SetBuffers(BufferList buffers) { buffers_ = std::move(buffers); }
+  // Ends the read transaction; the next Find begins a new one. Called once a group, and before a
+  // buffer that LMDB holds is dropped, so that nothing falls between the two.
+  void Renew() { transaction_.reset(); }
+
+  // The row, or nothing if there is none (never written, or deleted). The views end with the next
+  // call of Renew. DataLoss names a damaged row.
+  absl::StatusOr<std::optional<CurrentRow>> Find(std::string_view row_key);
+
+ private:
+  Environment& environment_;
+  BufferList buffers_;
+  std::optional<ReadTransaction> transaction_;
+};
+
+}  // namespace millrace::storage

@@ -1,0 +1,43 @@
+#include "millrace/storage/l0_stack.h"
+
+#include <new>
+
+namespace millrace::storage {
+
+L0Stack::L0Stack(LiveView& view, const L0Buffer::Options& buffer_options)
+    : view_(view),
+      buffer_options_(buffer_options),
+      active_(std::make_shared<L0Buffer>(buffer_options)),
+      buffers_{active_} {
+  view_.SetBuffers(buffers_);
+}
+
+absl::StatusOr<std::shared_ptr<const L0Buffer>> L0Stack::Rotate() {
+  std::shared_ptr<L0Buffer> next;
+  try {
+    next = std::make_shared<L0Buffer>(buffer_options_);
+    buffers_.insert(buffers_.begin(), next);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("no memory for a new L0 buffer; it is tried again");
+  }
+  view_.SetBuffers(buffers_);
+  return std::exchange(active_, std::move(next));
+}
+
+std::shared_ptr<const L0Buffer> L0Stack::DropOldest() {
+  std::shared_ptr<const L0Buffer> oldest = std::move(buffers_.back());
+  buffers_.pop_back();
+  view_.SetBuffers(buffers_);
+  retired_.push_back({oldest, oldest->bytes()});
+  return oldest;
+}
+
+uint64_t L0Stack::Bytes() {
+  uint64_t bytes = 0;
+  for (const auto& buffer : buffers_) bytes += buffer->bytes();
+  std::erase_if(retired_, [](const Retired& retired) { return retired.buffer.expired(); });
+  for (const Retired& retired : retired_) bytes += retired.bytes;
+  return bytes;
+}
+
+}  // namespace millrace::storage

@@ -1,0 +1,192 @@
+#include "millrace/storage/meta.h"
+
+#include <cstring>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "flatbuffers/flexbuffers.h"
+#include "xxhash.h"
+
+#include "millrace/storage/environment.h"
+
+namespace millrace::storage {
+namespace {
+
+// Row = XXH3-64 of the rest | FlexBuffer map. Counts are a flat vector: branch, collection, count,
+// ...
+constexpr size_t kChecksumBytes = sizeof(uint64_t);
+
+void AddCounts(const char* name, const CountMap& counts, flexbuffers::Builder* builder) {
+  builder->Vector(name, [&] {
+    for (const auto& [key, count] : counts) {
+      builder->UInt(key.first);
+      builder->UInt(key.second);
+      builder->Int(count);
+    }
+  });
+}
+
+CountMap ReadCounts(flexbuffers::Reference reference) {
+  CountMap counts;
+  const flexbuffers::Vector flat = reference.AsVector();
+  for (size_t i = 0; i + 2 < flat.size(); i += 3) {
+    counts[{flat[i].AsUInt64(), flat[i + 1].AsUInt64()}] = flat[i + 2].AsInt64();
+  }
+  return counts;
+}
+
+std::string Seal(flexbuffers::Builder* builder) {
+  builder->Finish();
+  const std::vector<uint8_t>& body = builder->GetBuffer();
+  const uint64_t checksum = XXH3_64bits(body.data(), body.size());
+  std::string row(kChecksumBytes + body.size(), '\0');
+  std::memcpy(row.data(), &checksum, kChecksumBytes);
+  std::memcpy(row.data() + kChecksumBytes, body.data(), body.size());
+  return row;
+}
+
+// FlexBuffers trusts its bytes, so nothing is read before the checksum has vouched for them.
+absl::StatusOr<std::string> Unseal(std::string_view row, const char* name) {
+  uint64_t checksum = 0;
+  if (row.size() > kChecksumBytes) {
+    std::memcpy(&checksum, row.data(), kChecksumBytes);
+    row.remove_prefix(kChecksumBytes);
+    if (XXH3_64bits(row.data(), row.size()) == checksum) return std::string(row);
+  }
+  return absl::DataLossError(absl::StrCat("the ", name,
+                                          " in store.mdb is damaged: its checksum does not match; "
+                                          "restore the store from a copy"));
+}
+
+flexbuffers::Map Root(const std::string& body) {
+  return flexbuffers::GetRoot(reinterpret_cast<const uint8_t*>(body.data()), body.size()).AsMap();
+}
+
+absl::StatusOr<uint64_t> ReadNumber(const ReadTransaction& transaction, std::string_view key) {
+  const absl::StatusOr<std::optional<std::string_view>> row = transaction.Get(TreeId::kMeta, key);
+  if (!row.ok()) return row.status();
+  return row->has_value() ? DecodeNumber(**row, key) : 0;
+}
+
+int64_t CountOf(const CountMap& counts, BranchId branch, CollectionId collection) {
+  const auto it = counts.find({branch, collection});
+  return it == counts.end() ? 0 : it->second;
+}
+
+}  // namespace
+
+int64_t L1State::RecordCount(BranchId branch, CollectionId collection) const {
+  const int64_t under_way = flush.has_value() ? CountOf(flush->deltas, branch, collection) : 0;
+  return CountOf(head.counts, branch, collection) + under_way;
+}
+
+absl::StatusOr<L1State> ReadL1State(const ReadTransaction& transaction) {
+  L1State state;
+  const absl::StatusOr<Version> ingested = ReadIngestedVersion(transaction);
+  if (!ingested.ok()) return ingested.status();
+  state.ingested = *ingested;
+  const absl::StatusOr<uint64_t> head = ReadNumber(transaction, kHeadKey);
+  if (!head.ok()) return head.status();
+  if (*head != 0) {
+    const auto row = transaction.Get(TreeId::kManifests, ManifestKey(*head));
+    if (!row.ok()) return row.status();
+    if (!row->has_value()) {
+      return absl::DataLossError(absl::StrCat("manifest ", *head,
+                                              ", the head, is not in store.mdb; restore the store "
+                                              "from a copy"));
+    }
+    absl::StatusOr<Manifest> manifest = DecodeManifest(**row);
+    if (!manifest.ok()) return manifest.status();
+    state.head = *std::move(manifest);
+  }
+  const auto flush = transaction.Get(TreeId::kMeta, kFlushKey);
+  if (!flush.ok()) return flush.status();
+  if (flush->has_value()) {
+    absl::StatusOr<FlushRow> row = DecodeFlushRow(**flush);
+    if (!row.ok()) return row.status();
+    state.flush = *std::move(row);
+  }
+  return state;
+}
+
+absl::StatusOr<Version> ReadIngestedVersion(const ReadTransaction& transaction) {
+  return ReadNumber(transaction, kIngestedKey);
+}
+
+std::string EncodeNumber(uint64_t number) {
+  std::string bytes(sizeof(number), '\0');
+  std::memcpy(bytes.data(), &number, sizeof(number));
+  return bytes;
+}
+
+absl::StatusOr<uint64_t> DecodeNumber(std::string_view bytes, std::string_view name) {
+  uint64_t number = 0;
+  if (bytes.size() != sizeof(number)) {
+    return absl::DataLossError(absl::StrCat("the row '", ToAbsl(name),
+                                            "' of tree meta in store.mdb is damaged: it has ",
+                                            bytes.size(), " bytes"));
+  }
+  std::memcpy(&number, bytes.data(), sizeof(number));
+  return number;
+}
+
+std::string EncodeManifest(const Manifest& manifest) {
+  flexbuffers::Builder builder;
+  builder.Map([&] {
+    builder.UInt("id", manifest.id);
+    builder.UInt("parent", manifest.parent);
+    builder.UInt("last_version", manifest.last_version);
+    builder.UInt("log_floor", manifest.log_floor);
+    AddCounts("counts", manifest.counts, &builder);
+  });
+  return Seal(&builder);
+}
+
+absl::StatusOr<Manifest> DecodeManifest(std::string_view bytes) {
+  const absl::StatusOr<std::string> body = Unseal(bytes, "manifest");
+  if (!body.ok()) return body.status();
+  const flexbuffers::Map map = Root(*body);
+  return Manifest{.id = map["id"].AsUInt64(),
+                  .parent = map["parent"].AsUInt64(),
+                  .last_version = map["last_version"].AsUInt64(),
+                  .log_floor = map["log_floor"].AsUInt64(),
+                  .counts = ReadCounts(map["counts"])};
+}
+
+std::string EncodeFlushRow(const FlushRow& row) {
+  flexbuffers::Builder builder;
+  builder.Map([&] {
+    builder.UInt("sequence", row.sequence);
+    builder.UInt("first_version", row.first_version);
+    builder.UInt("last_version", row.last_version);
+    builder.UInt("attempt", row.attempt);
+    builder.UInt("next_slice", row.next_slice);
+    builder.Key("cursor");
+    builder.Blob(row.cursor.data(), row.cursor.size());
+    AddCounts("deltas", row.deltas, &builder);
+  });
+  return Seal(&builder);
+}
+
+absl::StatusOr<FlushRow> DecodeFlushRow(std::string_view bytes) {
+  const absl::StatusOr<std::string> body = Unseal(bytes, "flush row");
+  if (!body.ok()) return body.status();
+  const flexbuffers::Map map = Root(*body);
+  const flexbuffers::Blob cursor = map["cursor"].AsBlob();
+  return FlushRow{
+      .sequence = map["sequence"].AsUInt64(),
+      .first_version = map["first_version"].AsUInt64(),
+      .last_version = map["last_version"].AsUInt64(),
+      .attempt = map["attempt"].AsUInt32(),
+      .next_slice = map["next_slice"].AsUInt64(),
+      .cursor = std::string(reinterpret_cast<const char*>(cursor.data()), cursor.size()),
+      .deltas = ReadCounts(map["deltas"])};
+}
+
+std::string ManifestKey(uint64_t id) {
+  std::string key;
+  AppendOrderedInteger(id, &key);
+  return key;
+}
+
+}  // namespace millrace::storage
