@@ -13,7 +13,8 @@ namespace millrace::testing {
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {
-    std::string pattern = ::testing::TempDir() + "/millrace-XXXXXX";
+    // TempDir() ends with a slash.
+    std::string pattern = ::testing::TempDir() + "millrace-XXXXXX";
     EXPECT_NE(mkdtemp(pattern.data()), nullptr) << pattern;
     path_ = pattern;
   }
