@@ -243,16 +243,17 @@ StepOutcome Cell::RunningStep() {
     }
     SetState(ActorState::kRunning);
   }
-  bool worked = false;
+  handlers_ran_ = false;
   if (state() == ActorState::kRunning && !gate_.discarding()) {
-    worked = NoticeClosing();
-    worked |= RunTimers(batch_time_);
-    worked |= RunDoorbell();
+    handlers_ran_ |= NoticeClosing();
+    handlers_ran_ |= RunTimers(batch_time_);
+    handlers_ran_ |= RunDoorbell();
   }
   const uint32_t messages = RunBatch();
-  worked |= messages > 0;
-  if (worked) {
-    if (state() == ActorState::kRunning) Guard("OnBatchEnd", [this] { CallOnBatchEnd(); });
+  if (handlers_ran_ || messages > 0) {
+    if (handlers_ran_ && state() == ActorState::kRunning) {
+      Guard("OnBatchEnd", [this] { CallOnBatchEnd(); });
+    }
     ApplyFailure();
     const absl::Duration busy = clock().Now() - batch_time_;
     const auto busy_ns = static_cast<uint64_t>(absl::ToInt64Nanoseconds(busy));
@@ -281,6 +282,7 @@ uint32_t Cell::RunBatch() {
       break;
     }
     if (state() != ActorState::kRunning) break;
+    handlers_ran_ = true;
     Guard("", [this] { DeliverBatch(); });
     ApplyFailure();
   }

@@ -61,6 +61,8 @@ class Cell : private ReplyCollector {
   // Refuses new messages; what was accepted is handled (kDrain) or answered Cancelled (kDiscard).
   void Close(CloseMode mode);
   bool closed() const { return gate_.closed(); }
+  // Closed, and what is queued is not handled any more: long handlers end now.
+  bool discarding() const { return gate_.discarding(); }
   // A frozen actor takes nothing out of its mailbox, until unfrozen or closed.
   void Freeze();
   void Unfreeze();
@@ -186,6 +188,7 @@ class Cell : private ReplyCollector {
   SlotCounts released_;
   MonotonicTime batch_time_;
   bool closing_noticed_ = false;
+  bool handlers_ran_ = false;  // In this step.
   std::optional<Failure> failure_;
   absl::Status failed_cause_;
   std::deque<MonotonicTime> failures_;
