@@ -72,12 +72,9 @@ absl::Status Arena::MapSpare(size_t bytes) {
   return absl::OkStatus();
 }
 
-char* Arena::Allocate(size_t bytes, size_t alignment) {
-  const auto padding = [this, alignment] {
-    return -reinterpret_cast<uintptr_t>(next_) & (alignment - 1);
-  };
-  size_t pad = padding();
-  if (static_cast<size_t>(end_ - next_) < pad + bytes) {
+char* Arena::Allocate(size_t bytes) {
+  bytes = RoundUp(bytes, alignment_);
+  if (static_cast<size_t>(end_ - next_) < bytes) {
     if (spare_.size < bytes) {
       const absl::Status mapped = MapSpare(bytes);
       CHECK(mapped.ok()) << "allocation beyond what was reserved: " << mapped;
@@ -85,11 +82,10 @@ char* Arena::Allocate(size_t bytes, size_t alignment) {
     next_ = spare_.data;
     end_ = spare_.data + spare_.size;
     spare_ = {nullptr, 0};
-    pad = 0;  // Chunks begin at a page.
   }
-  char* const result = next_ + pad;
-  next_ = result + bytes;
-  used_bytes_.store(used_bytes() + pad + bytes, std::memory_order_relaxed);
+  char* const result = next_;
+  next_ += bytes;
+  used_bytes_.store(used_bytes() + bytes, std::memory_order_relaxed);
   return result;
 }
 

@@ -16,22 +16,23 @@ namespace millrace::storage {
 // Thread-compatible, except that the byte counts may be read from any thread.
 class Arena {
  public:
-  // Maps at most `bytes_max`; nothing before the first Reserve or Allocate.
-  explicit Arena(size_t bytes_max = std::numeric_limits<size_t>::max()) : bytes_max_(bytes_max) {}
+  // Every piece is aligned to `alignment`, a power of two up to 4096. Maps at most `bytes_max`, and
+  // nothing before the first Reserve or Allocate.
+  explicit Arena(size_t alignment, size_t bytes_max = std::numeric_limits<size_t>::max())
+      : alignment_(alignment), bytes_max_(bytes_max) {}
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // Makes sure that pieces of `bytes` in total, each rounded up to its alignment, can be allocated
-  // without failing. ResourceExhausted if the limit or the machine has no more; what was reserved
-  // before stays good.
+  // Makes sure that pieces of `bytes` in total, each rounded up to the alignment, can be allocated
+  // without failing. Reserved bytes do not add up. ResourceExhausted if the limit or the machine
+  // has no more; what was reserved before stays good.
   absl::Status Reserve(size_t bytes);
 
-  // `bytes` bytes of zeroes, aligned to `alignment` (a power of two, at most 64). Beyond what was
-  // reserved it maps more, and dies if there is no more.
-  char* Allocate(size_t bytes, size_t alignment);
+  // `bytes` bytes of zeroes. Beyond what was reserved it maps more, and dies if there is no more.
+  char* Allocate(size_t bytes);
 
-  // Any thread: bytes handed out, alignment included, and bytes mapped for them.
+  // Any thread: bytes handed out, each piece rounded up, and bytes mapped for them.
   size_t used_bytes() const { return used_bytes_.load(std::memory_order_relaxed); }
   size_t mapped_bytes() const { return mapped_bytes_.load(std::memory_order_relaxed); }
 
@@ -43,6 +44,7 @@ class Arena {
 
   absl::Status MapSpare(size_t bytes);
 
+  const size_t alignment_;
   const size_t bytes_max_;
   // The chunk that is filled: [next_, end_) is free.
   char* next_ = nullptr;

@@ -1,180 +1,115 @@
 #include "millrace/storage/l0_buffer.h"
 
-#include <string.h>
-
 #include <algorithm>
+#include <cstring>
 #include <new>
+
+#include "glog/logging.h"
 
 namespace millrace::storage {
 namespace {
 
-// Eight bytes of a key as a number that orders as they do; a shorter key is padded with zeroes.
-uint64_t Slice(std::string_view key) {
-  unsigned char bytes[8] = {};
-  memcpy(bytes, key.data(), std::min<size_t>(key.size(), 8));
-  uint64_t value;
-  memcpy(&value, bytes, 8);
-  return __builtin_bswap64(value);
-}
+constexpr Version kNewest = std::numeric_limits<Version>::max();
 
 }  // namespace
 
-struct L0Buffer::Row {
-  Version version;
-  uint32_t value_size;
-  uint16_t key_size;
-  bool tombstone;
-
-  const char* bytes() const { return reinterpret_cast<const char*>(this + 1); }
-  std::string_view key() const { return {bytes(), key_size}; }
-  std::string_view value() const { return {bytes() + key_size, value_size}; }
-};
-
-struct L0Buffer::Node {
-  uint64_t slice;
-  const Row* row;
-  std::atomic<Node*> next[1];  // As many as the node is high.
-};
-
-struct L0Buffer::Target {
-  uint64_t slice;
-  std::string_view key;
-  Version version;
-};
-
-bool L0Buffer::Less(const Node& node, const Target& target) {
-  if (node.slice != target.slice) return node.slice < target.slice;
-  const int order = node.row->key().compare(target.key);
-  return order != 0 ? order < 0 : node.row->version > target.version;
+L0Buffer::L0Buffer(const Options& options)
+    : rows_(alignof(L0StoredRow), options.bytes_max),
+      tree_(options.bytes_max),
+      filter_(options.expected_rows) {
 }
-
-L0Buffer::L0Buffer(const Options& options) : arena_(options.bytes_max) {
-  head_ = reinterpret_cast<Node*>(
-      arena_.Allocate(sizeof(Node) + (kHeightMax - 1) * sizeof(std::atomic<Node*>), 8));
-}
-
-L0Buffer::~L0Buffer() = default;
 
 absl::Status L0Buffer::Reserve(size_t rows, size_t bytes) {
-  return arena_.Reserve(
-      rows * (sizeof(Row) + sizeof(Node) + kHeightMax * sizeof(std::atomic<Node*>)) + bytes);
-}
-
-int L0Buffer::RandomHeight() {
-  random_ ^= random_ << 13;
-  random_ ^= random_ >> 7;
-  random_ ^= random_ << 17;
-  return 1 + std::min(kHeightMax - 1, __builtin_ctzll(random_ | (uint64_t{1} << 62)) / 2);
+  if (!prepared_) {
+    if (absl::Status prepared = filter_.Prepare(); !prepared.ok()) return prepared;
+    prepared_ = true;
+  }
+  const size_t row_bytes = sizeof(L0StoredRow) + alignof(L0StoredRow) - 1;
+  if (absl::Status reserved = rows_.Reserve(rows * row_bytes + bytes); !reserved.ok()) {
+    return reserved;
+  }
+  return tree_.Reserve(rows);
 }
 
 void L0Buffer::Insert(absl::Span<const L0Row> rows) {
-  for (const L0Row& row : rows) InsertOne(row);
+  if (!prepared_) {
+    const absl::Status reserved = Reserve(0, 0);
+    CHECK(reserved.ok()) << reserved;
+  }
+  Version first = first_version() == kNoVersion ? kNewest : first_version();
+  Version last = last_version();
+  for (size_t done = 0; done < rows.size();) {
+    const L0StoredRow* group[L0Tree::kGroupRowsMax];
+    uint64_t hashes[L0Tree::kGroupRowsMax];
+    const size_t count = std::min(rows.size() - done, L0Tree::kGroupRowsMax);
+    for (size_t i = 0; i < count; ++i) {
+      const L0Row& row = rows[done + i];
+      hashes[i] = KeyFilter::Hash(row.key);
+      filter_.Prefetch(hashes[i]);
+      group[i] = Copy(row);
+      first = std::min(first, row.version);
+      last = std::max(last, row.version);
+    }
+    for (size_t i = 0; i < count; ++i) filter_.Add(hashes[i]);
+    tree_.Insert({group, count});
+    done += count;
+  }
+  row_count_.store(row_count() + rows.size(), std::memory_order_relaxed);
+  if (!rows.empty()) first_version_.store(first, std::memory_order_relaxed);
+  last_version_.store(last, std::memory_order_relaxed);
 }
 
-void L0Buffer::InsertOne(const L0Row& row) {
-  char* const memory = arena_.Allocate(sizeof(Row) + row.key.size() + row.value.size(), 8);
-  Row* const copy = new (memory) Row{.version = row.version,
-                                     .value_size = static_cast<uint32_t>(row.value.size()),
-                                     .key_size = static_cast<uint16_t>(row.key.size()),
-                                     .tombstone = row.tombstone};
-  char* const bytes = memory + sizeof(Row);
+const L0StoredRow* L0Buffer::Copy(const L0Row& row) {
+  char* const memory = rows_.Allocate(sizeof(L0StoredRow) + row.key.size() + row.value.size());
+  char* const bytes = memory + sizeof(L0StoredRow);
   if (!row.key.empty()) memcpy(bytes, row.key.data(), row.key.size());
   if (!row.value.empty()) memcpy(bytes + row.key.size(), row.value.data(), row.value.size());
-
-  const int height = RandomHeight();
-  Node* const node = reinterpret_cast<Node*>(
-      arena_.Allocate(sizeof(Node) + (height - 1) * sizeof(std::atomic<Node*>), 8));
-  const Target target = {Slice(row.key), row.key, row.version};
-  node->slice = target.slice;
-  node->row = copy;
-  Node* before = head_;
-  for (int level = kHeightMax - 1; level >= 0; --level) {
-    Node* next;
-    while ((next = before->next[level].load(std::memory_order_relaxed)) != nullptr &&
-           Less(*next, target)) {
-      before = next;
-    }
-    if (level < height) {
-      node->next[level].store(next, std::memory_order_relaxed);
-      // Release: pairs with the acquire loads of readers, who then see the node and its row.
-      before->next[level].store(node, std::memory_order_release);
-    }
-  }
-  row_count_.store(row_count() + 1, std::memory_order_relaxed);
-  if (first_version() == kNoVersion || row.version < first_version()) {
-    first_version_.store(row.version, std::memory_order_relaxed);
-  }
-  if (row.version > last_version()) last_version_.store(row.version, std::memory_order_relaxed);
-}
-
-const L0Buffer::Node* L0Buffer::Before(const Target& target) const {
-  const Node* before = head_;
-  for (int level = kHeightMax - 1; level >= 0; --level) {
-    const Node* next;
-    // Acquire: pairs with the release store of Insert.
-    while ((next = before->next[level].load(std::memory_order_acquire)) != nullptr &&
-           Less(*next, target)) {
-      before = next;
-    }
-  }
-  return before;
-}
-
-const L0Buffer::Node* L0Buffer::LowerBound(const Target& target) const {
-  // Acquire: pairs with the release store of Insert. A row that came in between may precede the
-  // target, so the last steps are checked again.
-  const Node* node = Before(target)->next[0].load(std::memory_order_acquire);
-  while (node != nullptr && Less(*node, target)) {
-    node = node->next[0].load(std::memory_order_acquire);
-  }
-  return node;
+  return new (memory) L0StoredRow{.version = row.version,
+                                  .value_size = static_cast<uint32_t>(row.value.size()),
+                                  .key_size = static_cast<uint16_t>(row.key.size()),
+                                  .tombstone = row.tombstone};
 }
 
 bool L0Buffer::Find(std::string_view key, Version at_most, L0Row* row) const {
-  const Node* const node = LowerBound({Slice(key), key, at_most});
-  if (node == nullptr || node->row->key() != key) return false;
-  *row = {node->row->key(), node->row->version, node->row->tombstone, node->row->value()};
+  if (!filter_.MayContain(key)) return false;
+  const L0Tree::Place place = tree_.AtOrAfter({key, at_most});
+  if (place.leaf == nullptr || place.row().key() != key) return false;
+  *row = place.row().row();
   return true;
 }
 
 void L0Buffer::Cursor::Seek(std::string_view key) {
-  node_ = buffer_.LowerBound({Slice(key), key, std::numeric_limits<Version>::max()});
+  place_ = tree_.AtOrAfter({key, kNewest});
 }
 
 void L0Buffer::Cursor::SeekBefore(std::string_view key) {
-  node_ = buffer_.Before({Slice(key), key, std::numeric_limits<Version>::max()});
+  place_ = tree_.Before({key, kNewest});
   ToNewest();
 }
 
 void L0Buffer::Cursor::SeekToLast() {
-  const Node* node = buffer_.head_;
-  for (int level = kHeightMax - 1; level >= 0; --level) {
-    while (const Node* const next = node->next[level].load(std::memory_order_acquire)) node = next;
-  }
-  node_ = node;
+  place_ = tree_.Last();
   ToNewest();
 }
 
+// From the oldest version of a key to its newest.
 void L0Buffer::Cursor::ToNewest() {
-  if (node_ == buffer_.head_) {
-    node_ = nullptr;
-  } else {
-    Seek(node_->row->key());
-  }
+  if (Valid()) place_ = tree_.AtOrAfter({place_.row().key(), kNewest});
 }
 
 void L0Buffer::Cursor::Next() {
-  node_ = node_->next[0].load(std::memory_order_acquire);
+  place_ = L0Tree::After(place_);
 }
 
 void L0Buffer::Cursor::NextKey() {
-  const std::string_view key = node_->row->key();
-  node_ = buffer_.LowerBound({Slice(key), key, kNoVersion});
-}
-
-L0Row L0Buffer::Cursor::row() const {
-  const Row& row = *node_->row;
-  return {row.key(), row.version, row.tombstone, row.value()};
+  // Most keys have few versions; for one with many a search is shorter than the walk.
+  constexpr int kStepsMax = 8;
+  const std::string_view key = place_.row().key();
+  for (int steps = 0; steps < kStepsMax; ++steps) {
+    Next();
+    if (!Valid() || place_.row().key() != key) return;
+  }
+  place_ = tree_.AtOrAfter({key, kNoVersion});
 }
 
 }  // namespace millrace::storage

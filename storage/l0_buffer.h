@@ -10,18 +10,12 @@
 #include "absl/types/span.h"
 
 #include "millrace/storage/arena.h"
+#include "millrace/storage/key_filter.h"
+#include "millrace/storage/l0_row.h"
+#include "millrace/storage/l0_tree.h"
 #include "millrace/storage/row_key.h"
 
 namespace millrace::storage {
-
-// One version of one row. Value; as a result it views into the buffer and is valid while that
-// lives.
-struct L0Row {
-  std::string_view key;  // EncodeRowKey.
-  Version version = kNoVersion;
-  bool tombstone = false;
-  std::string_view value;  // Empty for a tombstone.
-};
 
 // All versions of all rows that were written since the last rotation, ordered by key ascending,
 // then version descending. One writer, any number of readers at the same time; readers take no lock
@@ -37,18 +31,19 @@ class L0Buffer {
   struct Options {
     // Sizes the filter that answers misses; more rows make it less sharp, nothing else.
     size_t expected_rows = 250'000;
-    // Reserve refuses to map more than this.
+    // Reserve refuses to map more than this, for rows and nodes each.
     size_t bytes_max = std::numeric_limits<size_t>::max();
   };
   class Cursor;
 
+  // Maps nothing before the first Reserve or Insert.
   explicit L0Buffer(const Options& options);
-  ~L0Buffer();
   L0Buffer(const L0Buffer&) = delete;
   L0Buffer& operator=(const L0Buffer&) = delete;
 
   // Writer only. Afterwards inserting `rows` rows with `bytes` bytes of keys and values together
-  // cannot fail. ResourceExhausted if there is no memory; the buffer stays as usable as before.
+  // cannot fail; a later Reserve counts from there, they do not add up. ResourceExhausted if there is
+  // no memory: the buffer stays as usable as before, and what was reserved before stays reserved.
   absl::Status Reserve(size_t rows, size_t bytes);
 
   // Writer only. Copies keys and values in, in any order; a (key, version) at most once in the life
@@ -60,29 +55,25 @@ class L0Buffer {
   // and `row` untouched if there is none.
   bool Find(std::string_view key, Version at_most, L0Row* row) const;
 
-  // Any thread. Bytes that rows, nodes and the filter take; what limits and rotation go by.
-  size_t bytes() const { return arena_.used_bytes(); }
+  // Any thread. Bytes that rows and nodes take, exactly: what limits and rotation go by. The filter
+  // is not in it: it is there from the first row on and does not grow.
+  size_t bytes() const { return rows_.used_bytes() + tree_.arena().used_bytes(); }
+  // Any thread. Bytes mapped for all of it.
+  size_t mapped_bytes() const {
+    return rows_.mapped_bytes() + tree_.arena().mapped_bytes() + filter_.mapped_bytes();
+  }
   size_t row_count() const { return row_count_.load(std::memory_order_relaxed); }
   // Lowest and highest version inserted; kNoVersion while empty.
   Version first_version() const { return first_version_.load(std::memory_order_relaxed); }
   Version last_version() const { return last_version_.load(std::memory_order_relaxed); }
 
  private:
-  static constexpr int kHeightMax = 12;
-  struct Row;
-  struct Node;
-  struct Target;
+  const L0StoredRow* Copy(const L0Row& row);
 
-  static bool Less(const Node& node, const Target& target);
-  // The first node at or after the target; the last node before it, or the head.
-  const Node* LowerBound(const Target& target) const;
-  const Node* Before(const Target& target) const;
-  void InsertOne(const L0Row& row);
-  int RandomHeight();
-
-  Arena arena_;
-  Node* head_ = nullptr;  // Constant after construction.
-  uint64_t random_ = 0x9e3779b97f4a7c15;
+  Arena rows_;
+  L0Tree tree_;
+  KeyFilter filter_;
+  bool prepared_ = false;  // Writer only: the filter has its memory.
   // Statistics of one writer: relaxed, nothing is published through them.
   std::atomic<size_t> row_count_{0};
   std::atomic<Version> first_version_{kNoVersion};
@@ -94,7 +85,7 @@ class L0Buffer {
 // it.
 class L0Buffer::Cursor {
  public:
-  explicit Cursor(const L0Buffer& buffer) : buffer_(buffer) {}
+  explicit Cursor(const L0Buffer& buffer) : tree_(buffer.tree_) {}
 
   // To the newest version of the first key at or above `key`; "" is the first row.
   void Seek(std::string_view key);
@@ -105,15 +96,15 @@ class L0Buffer::Cursor {
   // Require Valid(): to the next row; to the newest version of the next key.
   void Next();
   void NextKey();
-  bool Valid() const { return node_ != nullptr; }
+  bool Valid() const { return place_.leaf != nullptr; }
   // Requires Valid().
-  L0Row row() const;
+  L0Row row() const { return place_.row().row(); }
 
  private:
   void ToNewest();
 
-  const L0Buffer& buffer_;
-  const Node* node_ = nullptr;
+  const L0Tree& tree_;
+  L0Tree::Place place_;
 };
 
 }  // namespace millrace::storage

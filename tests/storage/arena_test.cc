@@ -1,5 +1,6 @@
 #include "millrace/storage/arena.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -14,13 +15,12 @@ namespace {
 TEST(ArenaTest, PiecesAreAlignedZeroedAndApart) {
   constexpr uint64_t kSeed = 20261121;
   std::mt19937_64 random(kSeed);
-  Arena arena;
+  Arena arena(64);
   std::vector<std::pair<char*, size_t>> pieces;
   for (int i = 0; i < 5'000; ++i) {
     const size_t size = 1 + random() % (i % 100 == 0 ? 300'000 : 300);
-    const size_t alignment = size_t{1} << (random() % 7);
-    char* const piece = arena.Allocate(size, alignment);
-    ASSERT_EQ(reinterpret_cast<uintptr_t>(piece) % alignment, 0u) << "seed " << kSeed;
+    char* const piece = arena.Allocate(size);
+    ASSERT_EQ(reinterpret_cast<uintptr_t>(piece) % 64, 0u) << "seed " << kSeed;
     for (size_t at = 0; at < size; at += 64) ASSERT_EQ(piece[at], 0);
     memset(piece, i, size);
     pieces.emplace_back(piece, size);
@@ -38,14 +38,14 @@ TEST(ArenaTest, PiecesAreAlignedZeroedAndApart) {
 
 TEST(ArenaTest, ReservedBytesNeedNoMoreMapping) {
   std::mt19937_64 random(1);
-  Arena arena;
+  Arena arena(64);
   for (int round = 0; round < 200; ++round) {
     const size_t reserved = 64 * (1 + random() % (round % 20 == 0 ? 50'000 : 500));
     ASSERT_TRUE(arena.Reserve(reserved).ok());
     const size_t mapped = arena.mapped_bytes();
     for (size_t used = 0; used < reserved;) {
       const size_t size = std::min<size_t>(reserved - used, 64 * (1 + random() % 8));
-      arena.Allocate(size, 64);
+      arena.Allocate(size);
       used += size;
     }
     ASSERT_EQ(arena.mapped_bytes(), mapped) << "round " << round;
@@ -53,11 +53,11 @@ TEST(ArenaTest, ReservedBytesNeedNoMoreMapping) {
 }
 
 TEST(ArenaTest, TheLimitRefusesAndLeavesWhatWasReserved) {
-  Arena arena(size_t{1} << 20);
+  Arena arena(8, size_t{1} << 20);
   ASSERT_TRUE(arena.Reserve(100'000).ok());
   EXPECT_EQ(arena.Reserve(size_t{2} << 20).code(), absl::StatusCode::kResourceExhausted);
   const size_t mapped = arena.mapped_bytes();
-  for (int i = 0; i < 100; ++i) arena.Allocate(1'000, 8);
+  for (int i = 0; i < 100; ++i) arena.Allocate(1'000);
   EXPECT_EQ(arena.mapped_bytes(), mapped);
   EXPECT_LE(mapped, size_t{1} << 20);
 }
