@@ -68,6 +68,11 @@ class PosixFileSystem final : public FileSystem {
     return rename(from.c_str(), to.c_str()) == 0 ? 0 : -errno;
   }
 
+  int RawExchange(const std::string& one, const std::string& other) override {
+    if (renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) == 0) return 0;
+    return errno == EINVAL || errno == ENOSYS ? -EOPNOTSUPP : -errno;
+  }
+
   int RawRemove(const std::string& path) override { return unlink(path.c_str()) == 0 ? 0 : -errno; }
 
   int RawList(const std::string& directory, std::vector<std::string>* names) override {
@@ -150,6 +155,11 @@ absl::StatusOr<std::unique_ptr<File>> FileSystem::Open(const std::string& path, 
 absl::Status FileSystem::Rename(const std::string& from, const std::string& to) {
   const int result = Uninterrupted([&] { return RawRename(from, to); });
   return Answer("rename", from + " to " + to, result);
+}
+
+absl::Status FileSystem::Exchange(const std::string& one, const std::string& other) {
+  const int result = Uninterrupted([&] { return RawExchange(one, other); });
+  return Answer("exchange", one + " with " + other, result);
 }
 
 absl::Status FileSystem::Remove(const std::string& path) {

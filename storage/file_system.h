@@ -73,6 +73,8 @@ class FileSystem {
   absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, OpenMode mode);
   // Atomically gives `from` the name `to`, whose former file is gone afterwards.
   absl::Status Rename(const std::string& from, const std::string& to);
+  // Atomically swaps the files of two names. Unimplemented where the file system cannot.
+  absl::Status Exchange(const std::string& one, const std::string& other);
   // NotFound if there is no such file.
   absl::Status Remove(const std::string& path);
   // Names (without the directory) of what is in `directory`, sorted; neither "." nor "..".
@@ -83,6 +85,8 @@ class FileSystem {
 
   virtual int RawOpen(const std::string& path, OpenMode mode, std::unique_ptr<File>* file) = 0;
   virtual int RawRename(const std::string& from, const std::string& to) = 0;
+  // -EOPNOTSUPP where the file system cannot.
+  virtual int RawExchange(const std::string& one, const std::string& other) = 0;
   virtual int RawRemove(const std::string& path) = 0;
   virtual int RawList(const std::string& directory, std::vector<std::string>* names) = 0;
   virtual int RawCreateDirectory(const std::string& path) = 0;

@@ -74,18 +74,20 @@ LogReader::LogReader(FileSystem& file_system, const std::string& directory, cons
 }
 
 absl::StatusOr<bool> LogReader::IsUnwritten(uint64_t name) {
-  if (absl::Status s = Load(name); !s.ok()) return s;
+  // The first bytes nearly always tell.
+  if (absl::Status s = Load(name, kLogFileBytesMin); !s.ok()) return s;
   const absl::StatusOr<uint64_t> number = FileNumber(name);
   if (!number.ok()) return number.status();
   const LogRecord first = ReadLogRecord(data_, 0, *number);
   if (first.kind != RecordKind::kEnd && first.kind != RecordKind::kForeign) return false;
+  if (absl::Status s = Load(name, kLogFileBytesMax); !s.ok()) return s;
   if (FindGroup(data_, 0, *number).has_value()) return false;
   if (first.kind == RecordKind::kForeign) WarnOfMissingMark(name, 0);
   return true;
 }
 
 absl::StatusOr<uint64_t> LogReader::Replay(uint64_t name, bool last) {
-  if (absl::Status s = Load(name); !s.ok()) return s;
+  if (absl::Status s = Load(name, kLogFileBytesMax); !s.ok()) return s;
   const absl::StatusOr<uint64_t> number = FileNumber(name);
   if (!number.ok()) return number.status();
   ++report_.file_count;
@@ -126,14 +128,14 @@ std::string_view LogReader::RenumberedGroups(uint64_t file_number, Version durab
   return std::string_view(data_).substr(groups_begin_, groups_bytes());
 }
 
-absl::Status LogReader::Load(uint64_t name) {
+absl::Status LogReader::Load(uint64_t name, uint64_t bytes_max) {
   absl::StatusOr<std::unique_ptr<File>> file = file_system_.Open(Path(name), OpenMode::kRead);
   if (!file.ok()) return file.status();
   const absl::StatusOr<uint64_t> size = (*file)->Size();
   if (!size.ok()) return size.status();
   // A file has its full size before it gets its name, and keeps it.
   if (*size < kLogFileBytesMin) return Damage(name, *size, "the file is cut short");
-  data_.resize(*size);
+  data_.resize(std::min(*size, bytes_max));
   const absl::StatusOr<size_t> got = (*file)->Read(0, data_.size(), data_.data());
   if (!got.ok()) return got.status();
   data_.resize(*got);
@@ -148,6 +150,8 @@ absl::StatusOr<uint64_t> LogReader::FileNumber(uint64_t name) const {
            record.header.file_number >= name;
   };
   const LogRecord first = ReadAnyLogRecord(data_, 0);
+  // A good group with batches needs no second look: what stands inside it is the client's.
+  if (first.kind == RecordKind::kGroup && first.header.batch_count > 0) return name;
   const LogRecord second = ReadAnyLogRecord(data_, kGroupHeaderBytes);
   if (!opens(first) && !opens(second)) return name;
   if (!opens(first)) return Damage(name, 0, "the opening of the file is damaged");

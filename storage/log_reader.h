@@ -79,7 +79,8 @@ class LogReader {
   std::string_view RenumberedGroups(uint64_t file_number, Version durable_version);
 
  private:
-  absl::Status Load(uint64_t name);
+  // Reads the file, or its first `bytes_max` bytes.
+  absl::Status Load(uint64_t name, uint64_t bytes_max);
   absl::StatusOr<uint64_t> FileNumber(uint64_t name) const;
   absl::Status ReplayGroup(uint64_t name, size_t offset, const GroupHeader& header);
   absl::Status JudgeEnd(const LogFileId& file, size_t offset, const LogRecord& end);

@@ -32,7 +32,8 @@ class LogRecovery {
   absl::Status SetAsideUnwritten();
   absl::Status ReplayFiles();
   absl::Status Rewrite(RecoveredLog* log);
-  absl::StatusOr<std::unique_ptr<File>> CreateRewriteFile(uint64_t bytes);
+  absl::StatusOr<std::unique_ptr<File>> CreateRewriteFile(uint64_t begin, uint64_t bytes);
+  absl::Status PutInPlace(const std::string& path);
   absl::Status WriteImage(File& file, const GroupHeader& opening);
   absl::Status RemoveExtraSpares();
   std::vector<LogFileId> OlderFiles() const;
@@ -143,8 +144,8 @@ absl::Status LogRecovery::ReplayFiles() {
   return absl::OkStatus();
 }
 
-// The last file's groups go into a new file under a new number, which replaces the last file by one
-// renaming: before it the old log stands, after it the new one.
+// The last file's groups go into another file under a new number, which replaces the last file in
+// one step: before it the old log stands, after it the new one.
 absl::Status LogRecovery::Rewrite(RecoveredLog* log) {
   log->current = {.name = names_.empty() ? 1 : names_.back(), .number = number_max_ + 1};
   const GroupHeader opening = {.file_number = log->current.number,
@@ -152,13 +153,12 @@ absl::Status LogRecovery::Rewrite(RecoveredLog* log) {
                                .durable_version = reader_.last_version()};
   const uint64_t end = kOpeningBytes + reader_.groups_bytes();
   const uint64_t bytes = std::max(options_.file_bytes, end + kClosingBytes);
-  absl::StatusOr<std::unique_ptr<File>> file = CreateRewriteFile(bytes);
+  absl::StatusOr<std::unique_ptr<File>> file = CreateRewriteFile(end, bytes);
   if (!file.ok()) return file.status();
   if (absl::Status s = WriteImage(**file, opening); !s.ok()) return s;
   if (absl::Status s = (*file)->Sync(); !s.ok()) return s;
   const std::string path = LogPath(log->current.name);
-  if (absl::Status s = file_system_.Rename(Path(kRewriteFileName), path); !s.ok()) return s;
-  if (absl::Status s = file_system_.SyncDirectory(options_.directory); !s.ok()) return s;
+  if (absl::Status s = PutInPlace(path); !s.ok()) return s;
   // Opened again, so that its errors bear its name.
   file = file_system_.Open(path, OpenMode::kReadWrite);
   if (!file.ok()) return file.status();
@@ -168,8 +168,10 @@ absl::Status LogRecovery::Rewrite(RecoveredLog* log) {
   return absl::OkStatus();
 }
 
-// A spare of full size saves writing the zeros. What it holds carries smaller numbers.
-absl::StatusOr<std::unique_ptr<File>> LogRecovery::CreateRewriteFile(uint64_t bytes) {
+// A file of `bytes` to write up to `begin`. A spare of full size saves writing the zeros behind:
+// what it holds carries smaller numbers.
+absl::StatusOr<std::unique_ptr<File>> LogRecovery::CreateRewriteFile(uint64_t begin,
+                                                                     uint64_t bytes) {
   const std::string path = Path(kRewriteFileName);
   if (!spares_.empty()) {
     const std::string spare = Path(SpareFileName(spares_.back()));
@@ -186,11 +188,28 @@ absl::StatusOr<std::unique_ptr<File>> LogRecovery::CreateRewriteFile(uint64_t by
   absl::StatusOr<std::unique_ptr<File>> file = file_system_.Open(path, OpenMode::kCreateNew);
   if (!file.ok()) return file.status();
   const std::string zeros(std::min(bytes, options_.preallocate_step_bytes), '\0');
-  for (uint64_t at = 0; at < bytes; at += zeros.size()) {
+  for (uint64_t at = begin; at < bytes; at += zeros.size()) {
     const std::string_view step = std::string_view(zeros).substr(0, bytes - at);
     if (absl::Status s = (*file)->Write(at, step); !s.ok()) return s;
   }
   return file;
+}
+
+// Where the two files can be exchanged, the old one becomes a spare, and the next recovery has no
+// zeros to write. It must not be touched, nor renamed, before the exchange is durable.
+absl::Status LogRecovery::PutInPlace(const std::string& path) {
+  const std::string rewritten = Path(kRewriteFileName);
+  absl::Status exchanged =
+      read_.empty() ? absl::UnimplementedError("") : file_system_.Exchange(rewritten, path);
+  if (absl::IsUnimplemented(exchanged)) {
+    if (absl::Status s = file_system_.Rename(rewritten, path); !s.ok()) return s;
+    return file_system_.SyncDirectory(options_.directory);
+  }
+  if (!exchanged.ok()) return exchanged;
+  if (absl::Status s = file_system_.SyncDirectory(options_.directory); !s.ok()) return s;
+  const uint64_t number = read_.back().number;
+  spares_.push_back(number);
+  return file_system_.Rename(rewritten, Path(SpareFileName(number)));
 }
 
 absl::Status LogRecovery::WriteImage(File& file, const GroupHeader& opening) {

@@ -155,6 +155,38 @@ TEST(CommitLogCrashTest, ThePowerMayFailAtAnyFileCall) {
   }
 }
 
+// A failed sync loses for good what it should have written, and the machine goes on: first without
+// the log noticing anything but the error, then without power.
+TEST(CommitLogCrashTest, WhatAFailedSyncLostIsNeverPromised) {
+  PowerLossFileSystem past;
+  const Oracle before = BuildPast(past);
+  int failures = 0;
+  for (int64_t at = 1; at < 120; ++at) {
+    PowerLossFileSystem memory;
+    memory.CopyFrom(past);
+    memory.FailSync(at);
+    Oracle oracle = before;
+    uint64_t epoch = 0;
+    LogLife life = OpenLog(memory, SmallLog(), oracle.start);
+    failures += !life.status.ok();
+    if (!life.status.ok()) life = OpenLog(memory, SmallLog(), oracle.start);
+    ASSERT_TRUE(life.status.ok()) << life.status;
+    epoch = life.log->epoch();
+    oracle.synced = life.log->synced_version();
+    for (int group = 0; group < 90; ++group) {
+      oracle.attempted = life.log->last_version() + 3;
+      failures += !AppendGroup(*life.log, 3, group % 3 != 0).ok();
+      if (group % 4 == 0) failures += !life.log->PrepareStep().ok();
+      oracle.synced = life.log->synced_version();
+    }
+    memory.FailSync(0);
+    memory.PowerLoss(static_cast<uint64_t>(at));
+    ExpectPrefix(oracle, memory, epoch, "sync " + std::to_string(at));
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(failures, 100);
+}
+
 // A call fails once, the machine goes on: what is answered afterwards must still be true.
 TEST(CommitLogCrashTest, OneFailingCallNeverMakesAFalsePromise) {
   PowerLossFileSystem past;
@@ -192,6 +224,7 @@ class Model {
  public:
   explicit Model(uint64_t seed, bool sync_lies = false) : dice_(seed) {
     files_.set_sync_lies(sync_lies);
+    files_.set_cannot_exchange(seed % 3 == 0);
   }
 
   // Empty, or the first wrong thing.

@@ -179,6 +179,29 @@ TEST(CommitLogTest, RecyclingReusesFilesAndLimitsSpares) {
   EXPECT_EQ(life.log->Recycle(100).code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(CommitLogTest, ReopeningWritesWhatTheLastFileHoldsAndNoZeros) {
+  PowerLossFileSystem memory;
+  FaultyFileSystem files(memory);
+  for (const bool exchanges : {true, false}) {
+    memory.set_cannot_exchange(!exchanges);
+    LogLife life = OpenLog(files, SmallLog(64 << 10));
+    life = OpenLog(files, SmallLog(64 << 10));
+    ASSERT_TRUE(AppendGroup(*life.log, 5).ok());
+    const Version last = life.log->last_version();
+    files.ClearEvents();
+    life = OpenLog(files, SmallLog(64 << 10));
+    EXPECT_EQ(ReplayFault(life, 1, last), "");
+    uint64_t written = 0;
+    for (const FileEvent& event : files.events()) {
+      if (event.call == FileCall::kWrite) written += event.size;
+    }
+    if (exchanges) {
+      EXPECT_LT(written, 2000u);
+    }
+    EXPECT_LE(memory.List("/log")->size(), 2u);
+  }
+}
+
 TEST(CommitLogTest, TheFirstErrorIsTheAnswerToEverythingAfterIt) {
   struct Case {
     const char* name;

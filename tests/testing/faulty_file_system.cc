@@ -137,6 +137,11 @@ int FaultyFileSystem::RawRename(const std::string& from, const std::string& to) 
       Apply(FileCall::kRename, from, [&] { return inner_.RawRename(from, to); }));
 }
 
+int FaultyFileSystem::RawExchange(const std::string& one, const std::string& other) {
+  return static_cast<int>(
+      Apply(FileCall::kRename, one, [&] { return inner_.RawExchange(one, other); }));
+}
+
 int FaultyFileSystem::RawRemove(const std::string& path) {
   return static_cast<int>(Apply(FileCall::kRemove, path, [&] { return inner_.RawRemove(path); }));
 }

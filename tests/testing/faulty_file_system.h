@@ -19,7 +19,7 @@ enum class FileCall {
   kWrite,
   kSync,
   kSize,
-  kRename,
+  kRename,  // Exchanging, too.
   kRemove,
   kList,
   kCreateDirectory,
@@ -73,6 +73,7 @@ class FaultyFileSystem final : public storage::FileSystem {
   int RawOpen(const std::string& path, storage::OpenMode mode,
               std::unique_ptr<storage::File>* file) override;
   int RawRename(const std::string& from, const std::string& to) override;
+  int RawExchange(const std::string& one, const std::string& other) override;
   int RawRemove(const std::string& path) override;
   int RawList(const std::string& directory, std::vector<std::string>* names) override;
   int RawCreateDirectory(const std::string& path) override;

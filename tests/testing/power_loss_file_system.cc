@@ -78,6 +78,10 @@ class PowerLossFileSystem::MemoryFile final : public storage::File {
     absl::MutexLock lock(&owner_.mutex_);
     if (owner_.life_ != life_) return -EIO;
     if (owner_.sync_lies_) return 0;
+    if (owner_.syncs_to_failure_ > 0 && --owner_.syncs_to_failure_ == 0) {
+      node_->unsynced.clear();
+      return -EIO;
+    }
     for (const CachedWrite& write : node_->unsynced) {
       WriteInto(write.offset, write.data, &node_->durable);
     }
@@ -145,6 +149,16 @@ void PowerLossFileSystem::set_sync_lies(bool lies) {
   sync_lies_ = lies;
 }
 
+void PowerLossFileSystem::set_cannot_exchange(bool cannot) {
+  absl::MutexLock lock(&mutex_);
+  cannot_exchange_ = cannot;
+}
+
+void PowerLossFileSystem::FailSync(int64_t at) {
+  absl::MutexLock lock(&mutex_);
+  syncs_to_failure_ = at;
+}
+
 std::string PowerLossFileSystem::Contents(const std::string& path) const {
   absl::MutexLock lock(&mutex_);
   const Node* node = Find(path);
@@ -205,6 +219,16 @@ int PowerLossFileSystem::RawRename(const std::string& from, const std::string& t
   Node* node = Find(from);
   if (node == nullptr) return -ENOENT;
   Change({.from = from, .to = to, .node = node});
+  return 0;
+}
+
+int PowerLossFileSystem::RawExchange(const std::string& one, const std::string& other) {
+  absl::MutexLock lock(&mutex_);
+  if (cannot_exchange_) return -EOPNOTSUPP;
+  Node* first = Find(one);
+  Node* second = Find(other);
+  if (first == nullptr || second == nullptr) return -ENOENT;
+  Change({.from = one, .to = other, .node = first, .exchanged = second});
   return 0;
 }
 
@@ -273,6 +297,7 @@ void PowerLossFileSystem::ApplyChange(const NameChange& change, Names* names) {
   const auto old = names->find(change.from);
   if (old != names->end() && old->second == change.node) names->erase(old);
   if (!change.to.empty()) (*names)[change.to] = change.node;
+  if (change.exchanged != nullptr) (*names)[change.from] = change.exchanged;
 }
 
 }  // namespace millrace::testing

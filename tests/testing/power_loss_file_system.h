@@ -28,12 +28,20 @@ class PowerLossFileSystem final : public storage::FileSystem {
   // image.
   void PowerLoss(uint64_t seed);
 
+  // Makes Exchange answer that it is not supported.
+  void set_cannot_exchange(bool cannot);
+
   // Makes Sync and SyncDirectory do nothing and say OK: the control that shows that a test of
   // durability can fail.
   void set_sync_lies(bool lies);
 
-  // Contents of a file as programs see it; nullptr if there is none. To look at, and to damage:
-  // changes are durable at once if `durable`.
+  // The at-th Sync of a file from now on (counted from 1; 0: none) fails with EIO, and what it
+  // should have made durable never will be, whatever is synced later: so does Linux when writing
+  // back fails.
+  void FailSync(int64_t at);
+
+  // Contents of a file as programs see it; empty if there is none. To look at, and to damage:
+  // what is set is durable at once.
   std::string Contents(const std::string& path) const;
   void SetContents(const std::string& path, std::string contents);
   // Copies every file and directory of `other`, as programs see them, durably.
@@ -42,6 +50,7 @@ class PowerLossFileSystem final : public storage::FileSystem {
   int RawOpen(const std::string& path, storage::OpenMode mode,
               std::unique_ptr<storage::File>* file) override;
   int RawRename(const std::string& from, const std::string& to) override;
+  int RawExchange(const std::string& one, const std::string& other) override;
   int RawRemove(const std::string& path) override;
   int RawList(const std::string& directory, std::vector<std::string>* names) override;
   int RawCreateDirectory(const std::string& path) override;
@@ -60,11 +69,13 @@ class PowerLossFileSystem final : public storage::FileSystem {
     std::string durable;
     std::vector<CachedWrite> unsynced;
   };
-  // A change of names. `to` is the name that comes (none if empty), `from` the one that goes.
+  // A change of names. `to` is the name that `node` gets (none if empty); `from` goes, or is what
+  // `exchanged` gets.
   struct NameChange {
     std::string from;
     std::string to;
     Node* node = nullptr;
+    Node* exchanged = nullptr;
   };
   using Names = std::map<std::string, Node*>;
 
@@ -74,8 +85,10 @@ class PowerLossFileSystem final : public storage::FileSystem {
   static void ApplyChange(const NameChange& change, Names* names);
 
   mutable absl::Mutex mutex_;
+  bool cannot_exchange_ ABSL_GUARDED_BY(mutex_) = false;
   bool sync_lies_ ABSL_GUARDED_BY(mutex_) = false;
-  uint64_t life_ ABSL_GUARDED_BY(mutex_) = 0;  // Counts power losses.
+  int64_t syncs_to_failure_ ABSL_GUARDED_BY(mutex_) = 0;  // 0: none will fail.
+  uint64_t life_ ABSL_GUARDED_BY(mutex_) = 0;             // Counts power losses.
   std::vector<std::unique_ptr<Node>> nodes_ ABSL_GUARDED_BY(mutex_);
   Names seen_ ABSL_GUARDED_BY(mutex_);
   Names durable_ ABSL_GUARDED_BY(mutex_);
