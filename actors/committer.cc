@@ -8,6 +8,7 @@
 
 #include "millrace/messages/error.h"
 #include "millrace/storage/catalog.h"
+#include "millrace/storage/lease_registry.h"
 #include "millrace/storage/snapshot.h"
 
 namespace millrace {
@@ -19,6 +20,14 @@ using storage::Version;
 
 // Tokens that were ruled out are remembered in case the commit still comes.
 constexpr size_t kRuledOutMax = 65'536;
+
+// How often old snapshots are looked at.
+constexpr absl::Duration kReaderCheckPeriod = absl::Seconds(30);
+
+// For the lease registry, which asks for times of one clock that never jumps.
+absl::Time AsTime(MonotonicTime time) {
+  return absl::UnixEpoch() + absl::Nanoseconds(time.nanoseconds());
+}
 
 }  // namespace
 
@@ -51,7 +60,10 @@ Committer::Committer(const ActorOptions& actor_options, const Options& options, 
 
 absl::Status Committer::OnStart() {
   absl::StatusOr<storage::Snapshot> snapshot =
-      storage::Snapshot::Take(neighbours_.environment, neighbours_.view, "Committer");
+      storage::Snapshot::Take({.environment = neighbours_.environment,
+                               .view = neighbours_.view,
+                               .leases = neighbours_.leases},
+                              "committer", AsTime(clock().Now()));
   if (!snapshot.ok()) return snapshot.status();
   const absl::StatusOr<std::vector<Collection>> collections = snapshot->ListCollections();
   if (!collections.ok()) return collections.status();
@@ -60,6 +72,7 @@ absl::Status Committer::OnStart() {
     effects_.AddCollection(collection.id);
   }
   neighbours_.backpressure.SetL0Bytes(l0_->Bytes());
+  SetPeriodic(kReaderTimer, kReaderCheckPeriod);
   StartFlushes();
   return absl::OkStatus();
 }
@@ -152,6 +165,7 @@ void Committer::OnTimer(TimerId timer) {
     if (const absl::Status status = log_->Sync(); !status.ok()) FailLog(status);
   }
   if (timer == kRetryTimer) RetryFlush();
+  if (timer == kReaderTimer) CheckReaders();
   OnBatchEnd();
 }
 
@@ -186,6 +200,24 @@ absl::StatusOr<Version> Committer::Accept(const storage::WriteBatch& batch, Comm
   return version;
 }
 
+// Old snapshots keep memory and LMDB's pages from being used again; slots of processes that died
+// are freed.
+void Committer::CheckReaders() {
+  const storage::LeaseRegistry::AgeReport report =
+      neighbours_.leases->EndOverAge(AsTime(clock().Now()));
+  for (const storage::LeaseInfo& info : report.overdue) {
+    LOG(WARNING) << "Committer: snapshot " << info.id << " of '" << info.owner << "' is "
+                 << info.age << " old and keeps LMDB's file growing; release it";
+  }
+  for (const storage::LeaseInfo& info : report.ended) {
+    LOG(WARNING) << "Committer: ended snapshot " << info.id << " of '" << info.owner << "', "
+                 << info.age << " old";
+  }
+  if (const absl::Status status = neighbours_.environment.CheckReaders().status(); !status.ok()) {
+    LOG(WARNING) << "Committer: " << status;
+  }
+}
+
 // Lets in who waits, as far as the limits and the time allow, and sets the timer for the rest.
 void Committer::AdmitParked() {
   Backpressure& backpressure = neighbours_.backpressure;
@@ -195,6 +227,9 @@ void Committer::AdmitParked() {
   while (std::optional<Backpressure::Parked> parked = backpressure.Take(now)) {
     Handle(std::move(parked->commit), std::move(parked->reply));
     backpressure.SetL0Bytes(l0_->Bytes());
+  }
+  if (backpressure.parked_count() > 0 && l0_->RetiredBytes() > 0) {
+    neighbours_.leases->EndOldest(l0_->RetiredBytes(), AsTime(now));
   }
   const MonotonicTime wake = backpressure.NextWake();
   if (wake != MonotonicTime::Infinite()) SetTimer(kAdmissionTimer, wake - now);

@@ -22,6 +22,7 @@
 #include "millrace/runtime/link.h"
 #include "millrace/storage/current_rows.h"
 #include "millrace/storage/environment.h"
+#include "millrace/storage/lease_registry.h"
 
 namespace millrace {
 
@@ -46,6 +47,7 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
   struct Neighbours {
     storage::Environment& environment;
     storage::LiveView& view;
+    std::shared_ptr<storage::LeaseRegistry> leases;
     Backpressure& backpressure;
     Pacing& pacing;
     Health& health;
@@ -88,6 +90,7 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
   static constexpr TimerId kAdmissionTimer = 2;
   static constexpr TimerId kRetryTimer = 3;
   static constexpr TimerId kRotateTimer = 4;
+  static constexpr TimerId kReaderTimer = 5;
 
   // A commit that is accepted and waits for its group.
   struct Accepted {
@@ -110,6 +113,7 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
   absl::StatusOr<storage::Version> Accept(const storage::WriteBatch& batch,
                                           storage::CommitToken token)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void CheckReaders() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void AdmitParked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void CloseGroup() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void AnswerGroup(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);

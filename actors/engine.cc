@@ -21,6 +21,7 @@
 #include "millrace/runtime/runtime.h"
 #include "millrace/storage/commit_log.h"
 #include "millrace/storage/environment.h"
+#include "millrace/storage/lease_registry.h"
 #include "millrace/storage/live_view.h"
 
 namespace millrace {
@@ -55,7 +56,12 @@ ActorOptions Named(std::string name, const Clock& clock) {
 // Everything there is, in the order of construction; each part refers only to parts above it.
 struct Engine::Parts {
   Parts(const EngineOptions& options, const Dependencies& dependencies)
-      : options(options), clock(dependencies.clock), files(dependencies.files), pacing(clock) {}
+      : options(options),
+        clock(dependencies.clock),
+        files(dependencies.files),
+        leases(std::make_shared<storage::LeaseRegistry>(storage::LeaseRegistry::Options{
+            .soft_age = options.snapshot_soft_age, .hard_age = options.snapshot_hard_age})),
+        pacing(clock) {}
   // Opened or not, what was started is stopped.
   ~Parts() { Stop(options.shutdown_timeout); }
 
@@ -76,6 +82,7 @@ struct Engine::Parts {
   absl::Mutex closing;
   std::unique_ptr<storage::Environment> environment;
   storage::LiveView view;
+  const std::shared_ptr<storage::LeaseRegistry> leases;
   Health health;
   Pacing pacing;
   std::unique_ptr<Backpressure> backpressure;
@@ -154,6 +161,7 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
                                   std::move(recovered),
                                   Committer::Neighbours{.environment = *environment,
                                                         .view = view,
+                                                        .leases = leases,
                                                         .backpressure = *backpressure,
                                                         .pacing = pacing,
                                                         .health = health,
@@ -194,8 +202,10 @@ ShutdownReport Engine::Parts::Stop(absl::Duration timeout) {
   return report;
 }
 
-// After the last actor: the log, then the environment, whose lock goes last.
+// After the last actor: the snapshots, once their running calls have ended; the log; the
+// environment, whose lock goes last.
 void Engine::Parts::Close() {
+  leases->Close();  // Not under the mutex: a running scan may ask for another snapshot.
   absl::MutexLock lock(&closing);
   if (environment == nullptr) return;
   if (stopper.joinable()) {
@@ -292,7 +302,10 @@ absl::StatusOr<CommitOutcome> Engine::GetOutcome(CommitToken token) {
 absl::StatusOr<storage::Snapshot> Engine::TakeSnapshot(std::string_view owner) {
   absl::ReaderMutexLock lock(&parts_->closing);
   if (!parts_->admitting.load(std::memory_order_acquire)) return Stopped();
-  return storage::Snapshot::Take(*parts_->environment, parts_->view, owner);
+  const absl::Time now = absl::UnixEpoch() + (parts_->clock.Now() - MonotonicTime());
+  return storage::Snapshot::Take(
+      {.environment = *parts_->environment, .view = parts_->view, .leases = parts_->leases}, owner,
+      now);
 }
 
 Pending<FlushReceipt> Engine::Flush() {

@@ -104,7 +104,8 @@ class Engine {
   EngineStatus GetStatus() const;
 
   // Ends admission, answers what was accepted, flushes, stops the actors in order and closes the
-  // store. From any thread but an actor's; a second call returns the same report. Past the timeout
+  // store. Waits for running reads. From any thread but an actor's, and not from a scan's callback; a
+  // second call returns the same report. Past the timeout
   // it discards what is still queued (each answered Cancelled) and goes on waiting for running
   // work.
   ShutdownReport Shutdown();

@@ -24,6 +24,12 @@ absl::Status CheckOptions(const EngineOptions& options) {
   if (options.l0_hard_bytes_max <= options.l0_soft_bytes_max) {
     return Refuse("l0_hard_bytes_max", "above l0_soft_bytes_max");
   }
+  if (options.snapshot_soft_age <= absl::ZeroDuration()) {
+    return Refuse("snapshot_soft_age", "above 0");
+  }
+  if (options.snapshot_hard_age < options.snapshot_soft_age) {
+    return Refuse("snapshot_hard_age", "at least snapshot_soft_age");
+  }
   if (options.log_file_bytes < (uint64_t{1} << 20)) {
     return Refuse("log_file_bytes", "at least 1 MiB (64 MiB hold the largest batch)");
   }

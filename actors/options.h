@@ -30,6 +30,10 @@ struct EngineOptions {
   uint64_t l0_soft_bytes_max = uint64_t{96} << 20;
   uint64_t l0_hard_bytes_max = uint64_t{192} << 20;
 
+  // A snapshot older than the first is warned about; past the second it is ended.
+  absl::Duration snapshot_soft_age = absl::Minutes(1);
+  absl::Duration snapshot_hard_age = absl::Minutes(10);
+
   // Bytes of each file of the commit log. Larger files are recycled less often and replayed longer.
   uint64_t log_file_bytes = uint64_t{64} << 20;
 

@@ -121,10 +121,8 @@ absl::Status CommitLog::SyncFile() {
 }
 
 absl::Status CommitLog::Recycle(uint64_t floor) {
-  if (!failure_.ok()) return failure_;
-  if (floor > current_.number) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot recycle log files below ", floor,
-                                                   ": the current one is ", current_.number));
+  if (failed_.load(std::memory_order_acquire)) {
+    return absl::UnavailableError("the commit log failed: its files are kept for the next open");
   }
   return files_.Recycle(floor);
 }
@@ -157,6 +155,8 @@ absl::StatusOr<bool> CommitLog::PrepareStep() {
 
 absl::Status CommitLog::Fail(absl::Status error) {
   if (failure_.ok()) failure_ = std::move(error);
+  // Pairs with the acquire in Recycle: no file that a failed log may need is given up.
+  failed_.store(true, std::memory_order_release);
   return failure_;
 }
 

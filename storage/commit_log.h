@@ -63,10 +63,6 @@ class CommitLog {
   // Makes everything appended durable: one fdatasync, none if nothing is owed.
   absl::Status Sync();
 
-  // Gives the files below `floor` (the log floor of the published head) up for reuse. They are
-  // never read again.
-  absl::Status Recycle(uint64_t floor);
-
   // Marks a clean stop and syncs. No call may follow.
   absl::Status CloseCleanly();
 
@@ -76,6 +72,9 @@ class CommitLog {
   Version synced_version() const { return synced_version_.load(std::memory_order_acquire); }
   // Whether the current file is half full and its successor is not ready.
   bool wants_next_file() const;
+  // Gives the files below `floor` (the log floor of the published head) up for reuse; the current
+  // one never is. They are never read again. Unavailable after a failure: the files are kept.
+  absl::Status Recycle(uint64_t floor);
   // One bounded step (1 MiB written and synced) towards the next file. True while there is more to
   // do; false at once if nothing is. Errors are those of Reserve; one may try again.
   absl::StatusOr<bool> PrepareStep();
@@ -99,6 +98,7 @@ class CommitLog {
   Version last_version_;
   LogGroup group_;
   absl::Status failure_;
+  std::atomic<bool> failed_{false};
   // Written by the Committer, read by anyone. Release and acquire pair in synced_version(): who
   // sees a version there may rely on it. The offset is a hint to wants_next_file().
   std::atomic<uint64_t> end_offset_;

@@ -33,9 +33,14 @@ std::shared_ptr<const L0Buffer> L0Stack::DropOldest() {
 }
 
 uint64_t L0Stack::Bytes() {
-  uint64_t bytes = 0;
+  uint64_t bytes = RetiredBytes();
   for (const auto& buffer : buffers_) bytes += buffer->bytes();
+  return bytes;
+}
+
+uint64_t L0Stack::RetiredBytes() {
   std::erase_if(retired_, [](const Retired& retired) { return retired.buffer.expired(); });
+  uint64_t bytes = 0;
   for (const Retired& retired : retired_) bytes += retired.bytes;
   return bytes;
 }

@@ -34,6 +34,8 @@ class L0Stack {
 
   // Bytes of all buffers, those included that were dropped and that snapshots still hold.
   uint64_t Bytes();
+  // Of these, those that only snapshots hold.
+  uint64_t RetiredBytes();
 
  private:
   struct Retired {

@@ -88,6 +88,23 @@ absl::Status LeaseCall::status() const {
   return entered_ ? absl::OkStatus() : lease_.EndedStatus();
 }
 
+class LeaseRegistry::Freed {
+ public:
+  explicit Freed(LeaseRegistry& registry) : registry_(registry) {}
+  ~Freed() {
+    const size_t count = holdings_.size();
+    holdings_.clear();
+    if (count > 0) registry_.Destroyed(count);
+  }
+  void Add(std::unique_ptr<LeaseHoldings> holdings) {
+    if (holdings != nullptr) holdings_.push_back(std::move(holdings));
+  }
+
+ private:
+  LeaseRegistry& registry_;
+  std::vector<std::unique_ptr<LeaseHoldings>> holdings_;
+};
+
 LeaseRegistry::~LeaseRegistry() {
   absl::MutexLock lock(&mutex_);
   CHECK(oldest_ == nullptr) << "snapshot " << oldest_->id << " of " << oldest_->owner
@@ -104,6 +121,7 @@ absl::StatusOr<Lease> LeaseRegistry::Take(std::string owner,
   absl::MutexLock lock(&mutex_);
   if (closed_) return absl::CancelledError("taking a snapshot: the store is closing");
   state->id = ++last_id_;
+  ++held_count_;
   state->older = newest_;
   (newest_ == nullptr ? oldest_ : newest_->newer) = state.get();
   newest_ = state.get();
@@ -121,7 +139,7 @@ std::vector<LeaseInfo> LeaseRegistry::List(absl::Time now) const {
 
 LeaseRegistry::AgeReport LeaseRegistry::EndOverAge(absl::Time now) {
   AgeReport report;
-  Freed freed;
+  Freed freed(*this);
   absl::MutexLock lock(&mutex_);
   for (Lease::State* state = oldest_; state != nullptr; state = state->newer) {
     if (state->reason.load() != LeaseEnd::kNone) continue;
@@ -139,7 +157,7 @@ LeaseRegistry::AgeReport LeaseRegistry::EndOverAge(absl::Time now) {
 std::vector<LeaseInfo> LeaseRegistry::EndOldest(uint64_t wanted_bytes, absl::Time now) {
   std::vector<LeaseInfo> ended;
   uint64_t ended_bytes = 0;
-  Freed freed;
+  Freed freed(*this);
   absl::MutexLock lock(&mutex_);
   for (Lease::State* state = oldest_; state != nullptr && ended_bytes < wanted_bytes;
        state = state->newer) {
@@ -154,12 +172,22 @@ std::vector<LeaseInfo> LeaseRegistry::EndOldest(uint64_t wanted_bytes, absl::Tim
 }
 
 void LeaseRegistry::Close() {
-  Freed freed;
-  absl::MutexLock lock(&mutex_);
-  closed_ = true;
-  for (Lease::State* state = oldest_; state != nullptr; state = state->newer) {
-    if (state->reason.load() == LeaseEnd::kNone) End(*state, LeaseEnd::kStopped, freed);
+  {
+    Freed freed(*this);
+    absl::MutexLock lock(&mutex_);
+    closed_ = true;
+    for (Lease::State* state = oldest_; state != nullptr; state = state->newer) {
+      if (state->reason.load() == LeaseEnd::kNone) End(*state, LeaseEnd::kStopped, freed);
+    }
   }
+  absl::MutexLock lock(&mutex_);
+  while (held_count_ > 0) all_freed_.Wait(&mutex_);
+}
+
+void LeaseRegistry::Destroyed(size_t count) {
+  absl::MutexLock lock(&mutex_);
+  held_count_ -= count;
+  all_freed_.SignalAll();
 }
 
 LeaseInfo LeaseRegistry::Describe(const Lease::State& state, absl::Time now) const {
@@ -172,23 +200,25 @@ LeaseInfo LeaseRegistry::Describe(const Lease::State& state, absl::Time now) con
 void LeaseRegistry::End(Lease::State& state, LeaseEnd reason, Freed& freed) {
   state.reason.store(reason);
   const uint32_t found = state.word.fetch_or(Lease::State::kEnded, std::memory_order_acq_rel);
-  if (found == 0) freed.push_back(std::move(state.holdings));
+  if (found == 0) freed.Add(std::move(state.holdings));
 }
 
 void LeaseRegistry::FreeAfterCall(Lease::State& state) {
-  std::unique_ptr<LeaseHoldings> freed;
+  Freed freed(*this);
   absl::MutexLock lock(&mutex_);
   // A call that only looked may be in between; then it comes here after us.
   if (state.word.load(std::memory_order_acquire) == Lease::State::kEnded) {
-    freed = std::move(state.holdings);
+    freed.Add(std::move(state.holdings));
   }
 }
 
 void LeaseRegistry::Forget(Lease::State* state) {
   const std::unique_ptr<Lease::State> owned(state);
+  Freed freed(*this);
   absl::MutexLock lock(&mutex_);
   CHECK_EQ(state->word.load() & ~Lease::State::kEnded, 0u)
       << "snapshot " << state->id << " of " << state->owner << " ends during a call";
+  freed.Add(std::move(state->holdings));
   (state->older == nullptr ? oldest_ : state->older->newer) = state->newer;
   (state->newer == nullptr ? newest_ : state->newer->older) = state->older;
 }

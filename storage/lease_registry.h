@@ -58,13 +58,15 @@ class LeaseRegistry {
   // Returns them; what a call in progress holds is freed when that call ends.
   std::vector<LeaseInfo> EndOldest(uint64_t wanted_bytes, absl::Time now);
 
-  // Ends all leases and takes no further ones.
+  // Ends all leases and takes no further ones. Waits for calls in progress: when it returns,
+  // nothing that a lease held is left.
   void Close();
 
  private:
   friend class Lease;
   friend class LeaseCall;
-  using Freed = std::vector<std::unique_ptr<LeaseHoldings>>;
+  // Holdings to be destroyed outside the mutex: declared before the lock is taken.
+  class Freed;
 
   LeaseInfo Describe(const Lease::State& state, absl::Time now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -74,10 +76,13 @@ class LeaseRegistry {
   // The last call in progress of an ended lease has left.
   void FreeAfterCall(Lease::State& state);
   void Forget(Lease::State* state);
+  void Destroyed(size_t count);
 
   const Options options_;
   mutable absl::Mutex mutex_;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  size_t held_count_ ABSL_GUARDED_BY(mutex_) = 0;  // Holdings that are not destroyed yet.
+  absl::CondVar all_freed_;
   uint64_t last_id_ ABSL_GUARDED_BY(mutex_) = 0;
   // A list of all leases that live, in the order they were taken.
   Lease::State* oldest_ ABSL_GUARDED_BY(mutex_) = nullptr;

@@ -1,5 +1,6 @@
 #include "millrace/storage/snapshot.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -9,6 +10,8 @@
 #include "millrace/storage/current_rows.h"
 #include "millrace/storage/environment.h"
 #include "millrace/storage/l0_merge.h"
+#include "millrace/storage/lease.h"
+#include "millrace/storage/lease_registry.h"
 #include "millrace/storage/live_view.h"
 #include "millrace/storage/meta.h"
 #include "millrace/storage/record.h"
@@ -16,49 +19,79 @@
 
 namespace millrace::storage {
 
-struct Snapshot::State {
-  Version version = kNoVersion;
-  std::shared_ptr<const BufferList> buffers;
-  ReadTransaction transaction;
+// What the lease keeps: freed when it ends, on whatever thread that happens.
+class Snapshot::Holdings final : public LeaseHoldings {
+ public:
+  Holdings(const LiveView& view, std::shared_ptr<const BufferList> buffers,
+           ReadTransaction transaction)
+      : view_(view), buffers_(std::move(buffers)), transaction_(std::move(transaction)) {}
+
+  // The buffers that readers no longer need but for this snapshot (and others as old).
+  uint64_t RetainedBytes() const override {
+    const std::shared_ptr<const BufferList> live = view_.buffers();
+    uint64_t bytes = 0;
+    for (const auto& buffer : *buffers_) {
+      if (std::find(live->begin(), live->end(), buffer) == live->end()) bytes += buffer->bytes();
+    }
+    return bytes;
+  }
+
+  const BufferList& buffers() const { return *buffers_; }
+  const ReadTransaction& transaction() const { return transaction_; }
+
+ private:
+  const LiveView& view_;
+  const std::shared_ptr<const BufferList> buffers_;
+  const ReadTransaction transaction_;
 };
 
-Snapshot::Snapshot(std::unique_ptr<State> state) : state_(std::move(state)) {
+Snapshot::Snapshot(std::shared_ptr<LeaseRegistry> leases, std::unique_ptr<Lease> lease,
+                   const Holdings* holdings, Version version)
+    : leases_(std::move(leases)), lease_(std::move(lease)), holdings_(holdings), version_(version) {
 }
 Snapshot::Snapshot(Snapshot&&) noexcept = default;
-Snapshot& Snapshot::operator=(Snapshot&&) noexcept = default;
+Snapshot& Snapshot::operator=(Snapshot&& other) noexcept {
+  lease_ = std::move(other.lease_);  // Before its registry may go.
+  leases_ = std::move(other.leases_);
+  holdings_ = other.holdings_;
+  version_ = other.version_;
+  return *this;
+}
 Snapshot::~Snapshot() = default;
 
 // The published version first, the buffers second, LMDB third; see LiveView. If a flush has already
 // brought something newer than the version into LMDB, the version has moved on too: start again.
-absl::StatusOr<Snapshot> Snapshot::Take(Environment& environment, const LiveView& view,
-                                        std::string_view owner) {
+absl::StatusOr<Snapshot> Snapshot::Take(const Source& source, std::string_view owner,
+                                        absl::Time now) {
   for (;;) {
-    const Version version = view.published();
-    std::shared_ptr<const BufferList> buffers = view.buffers();
-    absl::StatusOr<ReadTransaction> transaction = environment.BeginRead();
+    const Version version = source.view.published();
+    std::shared_ptr<const BufferList> buffers = source.view.buffers();
+    absl::StatusOr<ReadTransaction> transaction = source.environment.BeginRead();
     if (!transaction.ok()) return transaction.status();
     const absl::StatusOr<Version> ingested = ReadIngestedVersion(*transaction);
     if (!ingested.ok()) return ingested.status();
     if (*ingested > version) continue;
-    return Snapshot(
-        std::make_unique<State>(State{version, std::move(buffers), *std::move(transaction)}));
+    auto holdings =
+        std::make_unique<Holdings>(source.view, std::move(buffers), *std::move(transaction));
+    const Holdings* const held = holdings.get();
+    absl::StatusOr<Lease> lease = source.leases->Take(std::string(owner), std::move(holdings), now);
+    if (!lease.ok()) return lease.status();
+    return Snapshot(source.leases, std::make_unique<Lease>(*std::move(lease)), held, version);
   }
-}
-
-Version Snapshot::version() const {
-  return state_->version;
 }
 
 absl::StatusOr<Record> Snapshot::Get(const Collection& collection, std::string_view id) const {
+  const LeaseCall call(*lease_);
+  if (!call.ok()) return call.status();
   if (absl::Status status = CheckId(id); !status.ok()) return status;
   const std::string key = EncodeRowKey({.collection = collection.id, .id = id});
-  for (const auto& buffer : *state_->buffers) {
+  for (const auto& buffer : holdings_->buffers()) {
     L0Row row;
-    if (!buffer->Find(key, state_->version, &row)) continue;
+    if (!buffer->Find(key, version_, &row)) continue;
     if (row.tombstone) return absl::NotFoundError("");
     return Record{std::string(id), row.version, Document::FromTrustedBytes(std::string(row.value))};
   }
-  const auto value = state_->transaction.Get(TreeId::kRecords, KeyInTree(key));
+  const auto value = holdings_->transaction().Get(TreeId::kRecords, KeyInTree(key));
   if (!value.ok()) return value.status();
   if (!value->has_value()) return absl::NotFoundError("");
   const absl::StatusOr<RecordView> record = DecodeRecord(KeyInTree(key), **value);
@@ -70,6 +103,8 @@ absl::StatusOr<Record> Snapshot::Get(const Collection& collection, std::string_v
 
 absl::Status Snapshot::Scan(const Collection& collection, const ScanRange& range,
                             absl::FunctionRef<bool(const RecordRef&)> visit) const {
+  const LeaseCall call(*lease_);
+  if (!call.ok()) return call.status();
   const std::string collection_prefix =
       EncodeCollectionPrefix(Tree::kRecords, kTrunk, collection.id);
   const std::string prefix = absl::StrCat(collection_prefix, ToAbsl(range.prefix));
@@ -83,12 +118,13 @@ absl::Status Snapshot::Scan(const Collection& collection, const ScanRange& range
     std::string from = absl::StrCat(collection_prefix, ToAbsl(range.from));
     if (from > start) start = std::move(from);
   }
-  RowCursor cursor(state_->transaction, *state_->buffers, Tree::kRecords, state_->version);
+  RowCursor cursor(holdings_->transaction(), holdings_->buffers(), Tree::kRecords, version_);
   for (cursor.Seek(start); cursor.Valid() && cursor.key() < end; cursor.Next()) {
     const RecordRef record{.id = cursor.key().substr(collection_prefix.size()),
                            .version = cursor.version(),
                            .document = cursor.payload()};
     if (!visit(record)) return absl::OkStatus();
+    if (lease_->ended()) return lease_->EndedStatus();
   }
   return cursor.status();
 }
@@ -96,13 +132,16 @@ absl::Status Snapshot::Scan(const Collection& collection, const ScanRange& range
 // LMDB's own count belongs to its transaction, a flush half way through included; what each row of
 // L0 adds to it or takes away is found by looking the row up there.
 absl::StatusOr<uint64_t> Snapshot::Count(const Collection& collection) const {
-  const absl::StatusOr<L1State> l1 = ReadL1State(state_->transaction);
+  const LeaseCall call(*lease_);
+  if (!call.ok()) return call.status();
+  const absl::StatusOr<L1State> l1 = ReadL1State(holdings_->transaction());
   if (!l1.ok()) return l1.status();
   int64_t count = l1->RecordCount(kTrunk, collection.id);
   const std::string prefix = EncodeCollectionPrefix(Tree::kRecords, kTrunk, collection.id);
-  Cursor records = state_->transaction.NewCursor(TreeId::kRecords);
-  L0Merge rows(*state_->buffers, state_->version);
+  Cursor records = holdings_->transaction().NewCursor(TreeId::kRecords);
+  L0Merge rows(holdings_->buffers(), version_);
   for (rows.Seek(prefix); rows.Valid() && rows.row().key.starts_with(prefix); rows.Next()) {
+    if (lease_->ended()) return lease_->EndedStatus();
     const std::string_view key = KeyInTree(rows.row().key);
     records.Seek(key);
     const bool before = records.Valid() && records.key() == key;
@@ -113,9 +152,11 @@ absl::StatusOr<uint64_t> Snapshot::Count(const Collection& collection) const {
 }
 
 absl::StatusOr<Collection> Snapshot::FindCollection(std::string_view name) const {
+  const LeaseCall call(*lease_);
+  if (!call.ok()) return call.status();
   if (absl::Status status = CheckCollectionName(name); !status.ok()) return status;
   const std::string key = CollectionKey(name);
-  RowCursor cursor(state_->transaction, *state_->buffers, Tree::kCatalog, state_->version);
+  RowCursor cursor(holdings_->transaction(), holdings_->buffers(), Tree::kCatalog, version_);
   cursor.Seek(key);
   if (!cursor.status().ok()) return cursor.status();
   if (!cursor.Valid() || cursor.key() != key) {
@@ -125,9 +166,11 @@ absl::StatusOr<Collection> Snapshot::FindCollection(std::string_view name) const
 }
 
 absl::StatusOr<std::vector<Collection>> Snapshot::ListCollections() const {
+  const LeaseCall call(*lease_);
+  if (!call.ok()) return call.status();
   const std::string prefix = AllCollectionsPrefix();
   std::vector<Collection> collections;
-  RowCursor cursor(state_->transaction, *state_->buffers, Tree::kCatalog, state_->version);
+  RowCursor cursor(holdings_->transaction(), holdings_->buffers(), Tree::kCatalog, version_);
   for (cursor.Seek(prefix); cursor.Valid() && cursor.key().starts_with(prefix); cursor.Next()) {
     absl::StatusOr<Collection> collection =
         ReadCollectionDefinition(cursor.key().substr(prefix.size()), cursor.payload());

@@ -8,6 +8,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 
 #include "millrace/storage/document.h"
 #include "millrace/storage/row_key.h"
@@ -16,6 +17,8 @@
 namespace millrace::storage {
 
 class Environment;
+class Lease;
+class LeaseRegistry;
 class LiveView;
 
 // A record as a snapshot holds it. Value.
@@ -41,25 +44,33 @@ struct ScanRange {
 };
 
 // What a read sees: the store at one version, consistent while commits and flushes go on. A lease:
-// the engine may end it (too old, or memory is short, or it stops), then every call answers
-// Aborted, Cancelled after shutdown. Moved, not copied. Owned by one thread at a time; not
-// thread-safe.
+// the engine ends it when it is too old, or when commits wait for memory that it retains (every
+// call answers Aborted then; take a new one), and when the store closes (Cancelled). It may outlive
+// the engine. Moved, not copied. Thread-safe, but for moving and destruction.
 class Snapshot {
  public:
-  // For the engine: what is published now. See LiveView for the protocol.
-  static absl::StatusOr<Snapshot> Take(Environment& environment, const LiveView& view,
-                                       std::string_view owner);
+  // What the engine's snapshots have in common. All but the registry are used until it is closed.
+  struct Source {
+    Environment& environment;
+    const LiveView& view;
+    std::shared_ptr<LeaseRegistry> leases;
+  };
+  // For the engine: what is published now, by the protocol of LiveView. `owner` and `now` (of a
+  // clock that never jumps) are for the lease.
+  static absl::StatusOr<Snapshot> Take(const Source& source, std::string_view owner,
+                                       absl::Time now);
   Snapshot(Snapshot&&) noexcept;
   Snapshot& operator=(Snapshot&&) noexcept;
   ~Snapshot();
 
-  Version version() const;
+  // Every batch up to this one is in it, and none later.
+  Version version() const { return version_; }
 
   // The record. NotFound (with an empty message) if there is none. DataLoss names a damaged row.
   absl::StatusOr<Record> Get(const Collection& collection, std::string_view id) const;
 
   // Calls `visit` for each record of the range, ascending by id, until it returns false. DataLoss
-  // ends the scan at the damaged row.
+  // ends the scan at the damaged row. A lease that ends meanwhile ends the scan between two rows.
   absl::Status Scan(const Collection& collection, const ScanRange& range,
                     absl::FunctionRef<bool(const RecordRef&)> visit) const;
 
@@ -68,13 +79,18 @@ class Snapshot {
 
   // The collection of that name. NotFound if there is none.
   absl::StatusOr<Collection> FindCollection(std::string_view name) const;
+  // All of them, by name.
   absl::StatusOr<std::vector<Collection>> ListCollections() const;
 
  private:
-  struct State;
-  explicit Snapshot(std::unique_ptr<State> state);
+  class Holdings;
+  Snapshot(std::shared_ptr<LeaseRegistry> leases, std::unique_ptr<Lease> lease,
+           const Holdings* holdings, Version version);
 
-  std::unique_ptr<State> state_;
+  std::shared_ptr<LeaseRegistry> leases_;  // Outlives the lease.
+  std::unique_ptr<Lease> lease_;
+  const Holdings* holdings_;  // There while a LeaseCall says so.
+  Version version_;
 };
 
 }  // namespace millrace::storage

@@ -176,7 +176,7 @@ TEST(CommitLogTest, RecyclingReusesFilesAndLimitsSpares) {
     }
   }
   EXPECT_EQ(memory.List("/log")->size(), 3u);
-  EXPECT_EQ(life.log->Recycle(100).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(life.log->Recycle(100).ok());  // Never the current one.
 }
 
 TEST(CommitLogTest, ReopeningWritesWhatTheLastFileHoldsAndNoZeros) {
@@ -229,7 +229,7 @@ TEST(CommitLogTest, TheFirstErrorIsTheAnswerToEverythingAfterIt) {
     EXPECT_EQ(life.log->Append(), first);
     EXPECT_EQ(life.log->Sync(), first);
     EXPECT_EQ(life.log->Reserve(1), first);
-    EXPECT_EQ(life.log->Recycle(1), first);
+    EXPECT_EQ(life.log->Recycle(1).code(), absl::StatusCode::kUnavailable);
     EXPECT_EQ(life.log->CloseCleanly(), first);
     EXPECT_EQ(files.total_count(), 0) << "nothing was tried again";
     EXPECT_EQ(life.log->synced_version(), 1u);
