@@ -23,6 +23,7 @@ class Deb822Reader final : public RecordReader {
   Deb822Reader(int descriptor, IdRule id_rule);
 
   std::optional<SourceRecord> Next() override;
+  bool MustWait() const override { return lines_.MustWait(); }
   uint64_t bytes_consumed() const override { return lines_.bytes_consumed(); }
   absl::Status status() const override { return lines_.status(); }
 

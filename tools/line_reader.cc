@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include <poll.h>
+
 namespace millrace {
 namespace {
 
@@ -38,6 +40,12 @@ LineReader::Result LineReader::Next(std::string_view* line) {
   bytes_consumed_ += scanned;
   ++line_number_;
   return Result::kLine;
+}
+
+bool LineReader::MustWait() const {
+  if (std::memchr(buffer_.data() + begin_, '\n', end_ - begin_) != nullptr) return false;
+  pollfd input = {.fd = descriptor_, .events = POLLIN, .revents = 0};
+  return ::poll(&input, 1, 0) == 0;
 }
 
 LineReader::Result LineReader::SkipLine() {

@@ -25,6 +25,9 @@ class LineReader {
   // The next line without its newline. The last one needs none. Valid until the next call.
   Result Next(std::string_view* line);
 
+  // Whether Next would have to wait for more to arrive.
+  bool MustWait() const;
+
   // The number, from 1, of the line that Next told of last.
   uint64_t line_number() const { return line_number_; }
   uint64_t bytes_consumed() const { return bytes_consumed_; }

@@ -29,6 +29,8 @@ class RecordReader {
   virtual ~RecordReader() = default;
   // None at the end, or when status() says what failed. Goes on behind a bad record.
   virtual std::optional<SourceRecord> Next() = 0;
+  // Whether Next would have to wait for a slow input.
+  virtual bool MustWait() const = 0;
   virtual uint64_t bytes_consumed() const = 0;
   virtual absl::Status status() const = 0;
 };

@@ -1,0 +1,249 @@
+// The millrace command as a user meets it: a process of its own, its output and its exit code.
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/temporary_directory.h"
+#include "tools/command_process.h"
+
+#include "millrace/storage/document.h"
+#include "millrace/tools/exit_code.h"
+
+namespace millrace {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class CommandTest : public ::testing::Test {
+ protected:
+  CommandResult Run(const std::vector<std::string>& words, std::string_view input = "") {
+    return RunMillrace(words, input);
+  }
+
+  void Expect(const std::vector<std::string>& words, ExitCode exit_code, std::string_view out,
+              std::string_view input = "") {
+    const CommandResult result = Run(words, input);
+    EXPECT_EQ(result.exit_code, static_cast<int>(exit_code))
+        << ::testing::PrintToString(words) << result.err;
+    EXPECT_EQ(result.out, out) << ::testing::PrintToString(words);
+    if (exit_code == ExitCode::kOk) {
+      EXPECT_EQ(result.err, "") << ::testing::PrintToString(words);
+    }
+  }
+
+  // Fails with this code, with nothing on standard output, and says `want`.
+  void ExpectFailure(const std::vector<std::string>& words, ExitCode exit_code,
+                     const std::string& want, std::string_view input = "") {
+    const CommandResult result = Run(words, input);
+    EXPECT_EQ(result.exit_code, static_cast<int>(exit_code))
+        << ::testing::PrintToString(words) << result.err;
+    EXPECT_EQ(result.out, "");
+    EXPECT_THAT(result.err, AllOf(HasSubstr("millrace: "), HasSubstr(want)))
+        << ::testing::PrintToString(words);
+  }
+
+  ::millrace::testing::TemporaryDirectory directory_;
+  const std::string store_ = directory_.File("store");
+};
+
+TEST_F(CommandTest, PutGetCountScanDelete) {
+  Expect({"put", store_, "people", "b", R"({"z":1.0,"a":[true,null]})"}, ExitCode::kOk, "");
+  Expect({"put", store_, "people", "a", "-"}, ExitCode::kOk, "", " {\"name\" :\n\"x\"}\n");
+  Expect({"put", store_, "other", "a", "{}"}, ExitCode::kOk, "");
+  Expect({"get", store_, "people", "b"}, ExitCode::kOk, "{\"a\":[true,null],\"z\":1.0}\n");
+  Expect({"count", store_, "people"}, ExitCode::kOk, "2\n");
+  Expect({"scan", store_, "people"}, ExitCode::kOk,
+         "{\"_id\":\"a\",\"name\":\"x\"}\n{\"_id\":\"b\",\"a\":[true,null],\"z\":1.0}\n");
+  Expect({"put", store_, "people", "b", "{}"}, ExitCode::kOk, "");
+  Expect({"get", store_, "people", "b"}, ExitCode::kOk, "{}\n");
+  Expect({"scan", store_, "other"}, ExitCode::kOk, "{\"_id\":\"a\"}\n");
+  Expect({"delete", store_, "people", "b"}, ExitCode::kOk, "");
+  Expect({"count", store_, "people"}, ExitCode::kOk, "1\n");
+  ExpectFailure({"get", store_, "people", "b"}, ExitCode::kNotFound, "'b'");
+  ExpectFailure({"delete", store_, "people", "b"}, ExitCode::kNotFound, "'b'");
+}
+
+TEST_F(CommandTest, WhatIsMissingIsNamed) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"get", store_, "people", "a"},
+        {"delete", store_, "people", "a"},
+        {"scan", store_, "people"},
+        {"count", store_, "people"},
+        {"stat", store_}}) {
+    ExpectFailure(words, ExitCode::kNotFound, store_);
+  }
+  struct stat info;
+  EXPECT_NE(::stat(store_.c_str(), &info), 0) << "a reading command created the store";
+  Expect({"put", store_, "people", "a", "{}"}, ExitCode::kOk, "");
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"get", store_, "animals", "a"},
+        {"delete", store_, "animals", "a"},
+        {"scan", store_, "animals"},
+        {"count", store_, "animals"}}) {
+    ExpectFailure(words, ExitCode::kNotFound, "animals");
+  }
+  ExpectFailure({"get", store_, "people", "nobody"}, ExitCode::kNotFound, "'nobody'");
+}
+
+TEST_F(CommandTest, UsageIsExplained) {
+  ExpectFailure({}, ExitCode::kUsage, "--help");
+  ExpectFailure({"paint"}, ExitCode::kUsage, "unknown verb 'paint'");
+  ExpectFailure({"get", store_, "c"}, ExitCode::kUsage, "ID is missing");
+  ExpectFailure({"get", store_, "c", "a", "b"}, ExitCode::kUsage, "'b' is one argument too many");
+  ExpectFailure({"get", store_, "c", "a", "--wrong"}, ExitCode::kUsage, "unknown option --wrong");
+  ExpectFailure({"scan", store_, "c", "--limit=x"}, ExitCode::kUsage, "'x' is not a number");
+  ExpectFailure({"scan", store_, "c", "--limit"}, ExitCode::kUsage, "needs a value");
+  ExpectFailure({"stat", store_, "--json=1"}, ExitCode::kUsage, "takes no value");
+  ExpectFailure({"import", store_, "c", "-", "--format=csv"}, ExitCode::kUsage, "'csv'");
+  ExpectFailure({"import", store_, "c", "-", "--on-error=x"}, ExitCode::kUsage, "'x'");
+  ExpectFailure({"import", store_, "c", "-", "--id="}, ExitCode::kUsage, "--id");
+  struct stat info;
+  EXPECT_NE(::stat(store_.c_str(), &info), 0);
+}
+
+TEST_F(CommandTest, HelpAndVersionArePrinted) {
+  const CommandResult help = Run({"--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  EXPECT_THAT(Run({"--version"}).out,
+              ::testing::MatchesRegex("millrace [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  EXPECT_EQ(Run({"--version"}).exit_code, 0);
+  for (const char* verb : {"import", "get", "put", "delete", "scan", "count", "stat"}) {
+    EXPECT_THAT(help.out, HasSubstr(verb));
+    const CommandResult result = Run({verb, "--help"});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_EQ(result.err, "");
+    EXPECT_THAT(result.out, HasSubstr(std::string("usage: millrace ") + verb + " STORE"));
+  }
+}
+
+TEST_F(CommandTest, BadDocumentsAndIdsAreRefused) {
+  const std::string deep = "{\"a\":" + std::string(300, '[') + std::string(300, ']') + "}";
+  const std::string large = "{\"a\":\"" + std::string(2 << 20, 'x') + "\"}";
+  struct Case {
+    std::string id;
+    std::string json;
+    const char* want;
+  };
+  const Case cases[] = {
+      {"a", "", "empty"},
+      {"a", "[1]", "not an object"},
+      {"a", "{\"a\":1", "expected ',' or '}'"},
+      {"a", "{\"a\":1,\"a\":2}", "'a' stands twice"},
+      {"a", "{\"a\":18446744073709551616}", "outside"},
+      {"a", "{\"a\":1e999}", "too large for a double"},
+      {"a", "{\"a\":\"\xff\"}", "UTF-8"},
+      {"a", "{\"a\\u0000\":1}", "NUL"},
+      {"a", deep, "nested more than 256"},
+      {"a", large, "larger than 1048576"},
+      {"a", "{\"_id\":\"b\"}", "_id of its own"},
+      {"", "{}", "empty"},
+      {std::string(256, 'x'), "{}", "255"},
+      {"\xff", "{}", "UTF-8"},
+  };
+  for (const Case& c : cases) {
+    ExpectFailure({"put", store_, "c", c.id, "-"}, ExitCode::kBadData, c.want, c.json);
+  }
+  struct stat info;
+  EXPECT_NE(::stat(store_.c_str(), &info), 0) << "created for nothing";
+  Expect({"put", store_, "c", "a", "{\"_id\":\"a\",\"b\":1}"}, ExitCode::kOk, "");
+  Expect({"get", store_, "c", "a"}, ExitCode::kOk, "{\"_id\":\"a\",\"b\":1}\n");
+  Expect({"scan", store_, "c"}, ExitCode::kOk, "{\"_id\":\"a\",\"b\":1}\n");
+  const std::string long_id(255, 'x');
+  Expect({"put", store_, "c", long_id, "{}"}, ExitCode::kOk, "");
+  Expect({"get", store_, "c", long_id}, ExitCode::kOk, "{}\n");
+  ExpectFailure({"put", store_, "", "a", "{}"}, ExitCode::kBadData, "collection");
+}
+
+TEST_F(CommandTest, ScanTakesPrefixAndLimit) {
+  for (const char* id : {"a", "ab", "abc", "b", "\xc3\xa9"}) {
+    Expect({"put", store_, "c", id, "{}"}, ExitCode::kOk, "");
+  }
+  Expect({"scan", store_, "c", "--prefix=ab"}, ExitCode::kOk,
+         "{\"_id\":\"ab\"}\n{\"_id\":\"abc\"}\n");
+  Expect({"scan", store_, "c", "--prefix", "ab", "--limit", "1"}, ExitCode::kOk,
+         "{\"_id\":\"ab\"}\n");
+  Expect({"scan", store_, "c", "--limit=0"}, ExitCode::kOk, "");
+  Expect({"scan", store_, "c", "--prefix=x"}, ExitCode::kOk, "");
+  Expect({"scan", store_, "c", "--prefix=\xc3"}, ExitCode::kOk, "{\"_id\":\"\xc3\xa9\"}\n");
+}
+
+TEST_F(CommandTest, StatIsJsonWhereAskedFor) {
+  Expect({"put", store_, "people", "a", "{}"}, ExitCode::kOk, "");
+  Expect({"put", store_, "people", "b", "{}"}, ExitCode::kOk, "");
+  const CommandResult text = Run({"stat", store_});
+  EXPECT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("people"));
+  const CommandResult json = Run({"stat", store_, "--json"});
+  EXPECT_EQ(json.exit_code, 0) << json.err;
+  const absl::StatusOr<storage::Document> stat = storage::Document::FromJson(json.out);
+  ASSERT_TRUE(stat.ok()) << stat.status() << "\n" << json.out;
+  EXPECT_THAT(json.out, HasSubstr(R"({"documents":2,"id":1,"name":"people"})"));
+  EXPECT_EQ(stat->Field("health"), storage::FieldValue(std::string_view("ok")));
+}
+
+TEST_F(CommandTest, ALockedStoreNamesItsOwner) {
+  Expect({"put", store_, "c", "a", "{}"}, ExitCode::kOk, "");
+  CommandProcess owner({"import", store_, "c", "-"});
+  // The bad line is reported once the store is open; after it the import waits for more.
+  owner.Write("{\"id\":\"b\"}\n");
+  owner.CloseInput();
+  EXPECT_EQ(owner.Wait().exit_code, 0);
+  CommandProcess second({"import", store_, "c", "-", "--on-error=skip"});
+  second.Write("bad\n");
+  ASSERT_TRUE(second.WaitForMessage("line 1"));
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"get", store_, "c", "a"},
+                                                {"put", store_, "c", "a", "{}"},
+                                                {"stat", store_}}) {
+    ExpectFailure(words, ExitCode::kLocked, std::to_string(second.pid()));
+  }
+  EXPECT_EQ(second.Wait().exit_code, 65);
+  Expect({"count", store_, "c"}, ExitCode::kOk, "2\n");
+}
+
+TEST_F(CommandTest, ADirectoryThatIsNoStoreIsLeftAlone) {
+  ASSERT_EQ(::mkdir(store_.c_str(), 0755), 0);
+  std::ofstream(store_ + "/thesis.txt") << "precious";
+  ExpectFailure({"put", store_, "c", "a", "{}"}, ExitCode::kFailed, store_);
+  std::ofstream(directory_.File("file")) << "text";
+  ExpectFailure({"put", directory_.File("file"), "c", "a", "{}"}, ExitCode::kFailed, "file");
+  EXPECT_EQ(::access((store_ + "/store.mdb").c_str(), F_OK), -1);
+}
+
+TEST_F(CommandTest, NobodyMayNotOpenAnothersStore) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become nobody";
+  Expect({"put", store_, "c", "a", "{}"}, ExitCode::kOk, "");
+  ASSERT_EQ(::chmod(store_.c_str(), 0700), 0);
+  ASSERT_EQ(::chmod(directory_.path().c_str(), 0755), 0);
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"get", store_, "c", "a"},
+                                                {"put", store_, "c", "b", "{}"},
+                                                {"put", directory_.File("new"), "c", "b", "{}"}}) {
+    CommandProcess process(words, /*as_nobody=*/true);
+    const CommandResult result = process.Wait();
+    EXPECT_EQ(result.exit_code, static_cast<int>(ExitCode::kFailed)) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("ermission denied"));
+  }
+}
+
+TEST_F(CommandTest, OutputThatCannotBeWrittenIsAFailure) {
+  Expect({"put", store_, "c", "a", "{}"}, ExitCode::kOk, "");
+  const std::string command =
+      std::string(MILLRACE_COMMAND) + " get " + store_ + " c a 2>" + directory_.File("err");
+  const int status = std::system((command + " >/dev/full").c_str());
+  EXPECT_EQ(WEXITSTATUS(status), static_cast<int>(ExitCode::kFailed));
+  std::ifstream messages(directory_.File("err"));
+  const std::string err((std::istreambuf_iterator<char>(messages)), {});
+  EXPECT_THAT(err, HasSubstr("No space left"));
+}
+
+}  // namespace
+}  // namespace millrace
