@@ -16,17 +16,11 @@ void CommitGroup::AbandonBatch() {
   group_.AbandonBatch();
 }
 
-absl::StatusOr<storage::Version> CommitGroup::AcceptBatch(storage::L0Buffer& l0) {
+absl::StatusOr<storage::Version> CommitGroup::AcceptBatch(storage::L0Buffer& l0, size_t row_count) {
   const Span span{.begin = open_begin_,
                   .bytes = buffer_->size() - open_begin_,
                   .version = group_.first_version() + group_.batch_count()};
-  const size_t rows_begin = rows_.size();
-  storage::CommitToken token;
-  absl::Status status = storage::ReadLoggedBatch(std::string_view(*buffer_).substr(span.begin),
-                                                 span.version, &rows_, &token);
-  const size_t row_count = rows_.size() - rows_begin;
-  rows_.resize(rows_begin);
-  if (status.ok()) status = log_.Reserve(group_.bytes());
+  absl::Status status = log_.Reserve(group_.bytes());
   if (status.ok()) {
     status = l0.Reserve(uninserted_rows_ + row_count, uninserted_bytes_ + span.bytes);
   }

@@ -26,7 +26,8 @@ class CommitGroup {
   void AbandonBatch();
   // Accepts it as the next version, which it returns. ResourceExhausted, with nothing changed, if
   // the log or L0 has no room for it.
-  absl::StatusOr<storage::Version> AcceptBatch(storage::L0Buffer& l0);
+  // `row_count` is at least the number of its effects.
+  absl::StatusOr<storage::Version> AcceptBatch(storage::L0Buffer& l0, size_t row_count);
 
   // Brings what was accepted into L0, for those that are validated after it.
   void InsertInto(storage::L0Buffer& l0);

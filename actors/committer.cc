@@ -88,7 +88,6 @@ void Committer::Handle(Commit commit, Reply<CommitReceipt> reply) {
   accepted_.push_back({std::move(reply), *version});
   group_is_durable_ = group_is_durable_ || commit.durability == Durability::kDurable;
   interval_is_owed_ = interval_is_owed_ || commit.durability == Durability::kInterval;
-  if (group_.bytes() >= kGroupBytesMax) CloseGroup();
 }
 
 // The definition is a batch like any other, but always durable.
@@ -122,6 +121,7 @@ void Committer::Handle(DefineCollection define, Reply<Collection> reply) {
 // What is neither committed nor in LMDB will never be: its token is ruled out from now on.
 void Committer::Handle(FindOutcome find, Reply<CommitOutcome> reply) {
   CloseGroup();
+  if (!log_failure_.ok()) return reply.Send(log_failure_);
   const auto recent = recent_outcomes_.find(find.token);
   if (recent != recent_outcomes_.end()) {
     return reply.Send(
@@ -180,6 +180,8 @@ absl::StatusOr<Version> Committer::Accept(const storage::WriteBatch& batch, Comm
   absl::Status status = batch.adds_rows() ? neighbours_.environment.AdmitPut(unflushed_bytes)
                                           : neighbours_.environment.AdmitDelete(unflushed_bytes);
   if (!status.ok()) return status;
+  if (!group_.empty() && group_.bytes() + batch.bytes() > options_.group_bytes_max) CloseGroup();
+  if (!log_failure_.ok()) return log_failure_;
   if (BatchEffects::ReadsRows(batch)) group_.InsertInto(l0_->active());
   std::string& buffer = group_.OpenBatch(token);
   status = effects_.Append(batch, &buffer);
@@ -187,7 +189,8 @@ absl::StatusOr<Version> Committer::Accept(const storage::WriteBatch& batch, Comm
     group_.AbandonBatch();
     return status;
   }
-  const absl::StatusOr<Version> version = group_.AcceptBatch(l0_->active());
+  const absl::StatusOr<Version> version =
+      group_.AcceptBatch(l0_->active(), batch.operation_count());
   if (!version.ok()) return version;
   if (active_first_version_ == storage::kNoVersion) {
     active_first_version_ = *version;

@@ -39,6 +39,8 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
  public:
   struct Options {
     absl::Duration sync_interval;
+    // A group is closed before it grows beyond this, so that it fits any fresh log file.
+    size_t group_bytes_max = size_t{16} << 20;
     uint64_t rotate_bytes = 0;
     uint64_t rotate_rows = 0;
     absl::Duration rotate_interval;
@@ -54,8 +56,6 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
     FlushStreamer& streamer;
   };
 
-  // Groups are closed at this size, so that one fits any fresh log file.
-  static constexpr size_t kGroupBytesMax = size_t{16} << 20;
   // Flushes between rotation and publication.
   static constexpr size_t kPendingFlushesMax = 1;
 
@@ -156,6 +156,7 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
   uint64_t prepared_behind_ ABSL_GUARDED_BY(owner_) = 0;  // The log file whose next was asked for.
 
   bool stopping_ ABSL_GUARDED_BY(owner_) = false;
+  bool last_rotation_tried_ ABSL_GUARDED_BY(owner_) = false;
 
   // Flushes, oldest first. The first one of the queue is with the streamer unless it waits for the
   // retry timer.
@@ -166,6 +167,7 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
   uint64_t next_sequence_ ABSL_GUARDED_BY(owner_);
   storage::Version active_first_version_ ABSL_GUARDED_BY(owner_);
   MonotonicTime active_since_ ABSL_GUARDED_BY(owner_);
+  MonotonicTime rotate_due_ ABSL_GUARDED_BY(owner_);  // What the rotate timer is set to.
   std::vector<storage::RememberedCommit> active_outcomes_ ABSL_GUARDED_BY(owner_);
   std::deque<FlushWaiter> flush_waiters_ ABSL_GUARDED_BY(owner_);
 

@@ -109,21 +109,26 @@ void Committer::AnswerFlushWaiters(const absl::Status& status) {
 
 bool Committer::WantsRotation() {
   if (active_first_version_ == storage::kNoVersion) return false;
-  if (stopping_) return !retrying_;
+  if (stopping_) return !retrying_ && !last_rotation_tried_;
   const storage::L0Buffer& active = l0_->active();
   if (active.bytes() >= options_.rotate_bytes || active.row_count() >= options_.rotate_rows) {
     return true;
   }
-  if (!flush_waiters_.empty() && flush_waiters_.back().version >= active_first_version_)
+  if (!flush_waiters_.empty() && flush_waiters_.back().version >= active_first_version_) {
     return true;
+  }
   const MonotonicTime due = active_since_ + options_.rotate_interval;
   if (due <= clock().Now()) return true;
-  if (due != MonotonicTime::Infinite()) SetTimer(kRotateTimer, due - clock().Now());
+  if (due != rotate_due_ && due != MonotonicTime::Infinite()) {
+    rotate_due_ = due;
+    SetTimer(kRotateTimer, due - clock().Now());
+  }
   return false;
 }
 
 void Committer::MaybeRotate() {
   if (!log_failure_.ok() || flights_.size() >= kPendingFlushesMax || !WantsRotation()) return;
+  last_rotation_tried_ = stopping_;
   const absl::Status status = Rotate();
   if (!status.ok()) neighbours_.health.SetTrouble(status);
 }

@@ -152,20 +152,22 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
   committer_options.mailbox.data_count_max = 16'384;
   committer_options.mailbox.data_bytes_max = uint64_t{64} << 20;
   committer_options.batch_max = 8'192;
-  committer =
-      std::make_unique<Committer>(committer_options,
-                                  Committer::Options{.sync_interval = options.sync_interval,
-                                                     .rotate_bytes = options.rotate_bytes,
-                                                     .rotate_rows = options.rotate_rows,
-                                                     .rotate_interval = options.rotate_interval},
-                                  std::move(recovered),
-                                  Committer::Neighbours{.environment = *environment,
-                                                        .view = view,
-                                                        .leases = leases,
-                                                        .backpressure = *backpressure,
-                                                        .pacing = pacing,
-                                                        .health = health,
-                                                        .streamer = *streamer});
+  committer = std::make_unique<Committer>(
+      committer_options,
+      Committer::Options{.sync_interval = options.sync_interval,
+                         .group_bytes_max = std::min<size_t>(storage::WriteBatch::kBytesMax,
+                                                             options.log_file_bytes / 4),
+                         .rotate_bytes = options.rotate_bytes,
+                         .rotate_rows = options.rotate_rows,
+                         .rotate_interval = options.rotate_interval},
+      std::move(recovered),
+      Committer::Neighbours{.environment = *environment,
+                            .view = view,
+                            .leases = leases,
+                            .backpressure = *backpressure,
+                            .pacing = pacing,
+                            .health = health,
+                            .streamer = *streamer});
 }
 
 // Who is sent to starts before who sends, and stops after him.

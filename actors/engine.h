@@ -104,10 +104,9 @@ class Engine {
   EngineStatus GetStatus() const;
 
   // Ends admission, answers what was accepted, flushes, stops the actors in order and closes the
-  // store. Waits for running reads. From any thread but an actor's, and not from a scan's callback; a
-  // second call returns the same report. Past the timeout
-  // it discards what is still queued (each answered Cancelled) and goes on waiting for running
-  // work.
+  // store. Waits for running reads. From any thread but an actor's, and not from a scan's callback;
+  // a second call returns the same report. Past the timeout it discards what is still queued (each
+  // answered Cancelled) and goes on waiting for running work.
   ShutdownReport Shutdown();
   ShutdownReport Shutdown(absl::Duration timeout);
 
