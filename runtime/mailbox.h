@@ -120,6 +120,13 @@ class Mailbox {
     if (selector_ != nullptr) return Enqueue(std::move(element), slot, bytes);
     return Finish(data_.Push(producer, std::move(element)), slot, bytes, 1);
   }
+  Admission SendUntil(Producer& producer, E&& element, Slot slot, uint64_t bytes,
+                      MonotonicTime deadline) {
+    const Admission admission = gate_.AdmitUntil(slot, bytes, deadline);
+    if (admission != Admission::kAdmitted) return admission;
+    if (selector_ != nullptr) return Enqueue(std::move(element), slot, bytes);
+    return Finish(data_.Push(producer, std::move(element)), slot, bytes, 1);
+  }
   // `count` elements in kData slots, all or none.
   Admission SendBulk(Producer& producer, E* first, uint32_t count, uint64_t bytes = 0) {
     if (Admission a = gate_.TryAdmit(Slot::kData, bytes, count); a != Admission::kAdmitted)
