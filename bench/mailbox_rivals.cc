@@ -15,6 +15,7 @@
 #include "millrace/runtime/clock.h"
 #include "millrace/runtime/consumer_pace.h"
 #include "millrace/runtime/futex.h"
+#include "millrace/runtime/short_poll.h"
 
 namespace millrace {
 namespace {
@@ -43,10 +44,7 @@ class Handoff {
     if (word_.exchange(kSet, std::memory_order_acq_rel) == kAsleep) SystemSync::WakeOne(&word_);
   }
   void Take() {
-    for (int i = 0; i < 50; ++i) {
-      if (word_.load(std::memory_order_acquire) == kSet) break;
-      SystemSync::Pause();
-    }
+    poll_.Try([this] { return word_.load(std::memory_order_acquire) == kSet; });
     uint32_t seen = kEmpty;
     if (word_.compare_exchange_strong(seen, kAsleep, std::memory_order_acq_rel)) {
       while (word_.load(std::memory_order_acquire) != kSet) {
@@ -59,6 +57,7 @@ class Handoff {
  private:
   static constexpr uint32_t kEmpty = 0, kSet = 1, kAsleep = 2;
   alignas(64) std::atomic<uint32_t> word_{kEmpty};
+  alignas(64) ShortPoll poll_;  // The taker's.
 };
 
 }  // namespace

@@ -233,6 +233,7 @@ StepOutcome Cell::FirstStep() {
 StepOutcome Cell::RunningStep() {
   const bool closing = gate_.closed();
   if (!closing && frozen_.load(std::memory_order_acquire)) return {};
+  if (!closing && NothingToDo()) return {};
   batch_time_ = clock().Now();
   if (state() == ActorState::kRestarting && !gate_.discarding()) {
     if (!closing && batch_time_ < restart_at_) return {.next_deadline = restart_at_};
@@ -265,6 +266,16 @@ StepOutcome Cell::RunningStep() {
   }
   if (closing && TryFinish()) return {.finished = true};
   return {.next_deadline = timers_.NextDeadline()};
+}
+
+bool Cell::NothingToDo() {
+  // Spares idle looks the clock, which costs more than all the rest of them.
+  if (state() == ActorState::kRestarting || bell_.load(std::memory_order_relaxed) ||
+      timers_.NextDeadline() != MonotonicTime::Infinite()) {
+    return false;
+  }
+  if (BatchSize() == 0) taken_ += FillBatch(options_.batch_max);
+  return BatchSize() == 0;
 }
 
 uint32_t Cell::RunBatch() {

@@ -131,7 +131,7 @@ class Cell : private ReplyCollector {
   absl::Status RefusalOf(Admission admission) const;
   // A time for one message in 64, else 0: reading the clock costs more than sending.
   int64_t SampleTime() const {
-    return (gate_.depth() & 63) == 0 ? options_.clock->Now().nanoseconds() : 0;
+    return (gate_.accepted() & 63) == 0 ? options_.clock->Now().nanoseconds() : 0;
   }
   int64_t outstanding_answers_ = 0;
 
@@ -148,6 +148,7 @@ class Cell : private ReplyCollector {
   absl::Status TryStart();
   StepOutcome FirstStep();
   StepOutcome RunningStep();
+  bool NothingToDo();
   bool RunTimers(MonotonicTime now);
   bool RunDoorbell();
   bool NoticeClosing();

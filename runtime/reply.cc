@@ -5,13 +5,12 @@
 #include "absl/strings/cord.h"
 
 #include "millrace/runtime/futex.h"
+#include "millrace/runtime/short_poll.h"
 
 namespace millrace {
 namespace {
 
-// A round trip through a running actor takes less than this many looks; see bench/mailbox_bench.
-constexpr int kPolls = 50;
-
+thread_local ShortPoll short_poll;
 thread_local WaitDriver* wait_driver = nullptr;
 thread_local ReplyCollector* reply_collector = nullptr;
 thread_local bool on_actor_thread = false;
@@ -33,10 +32,7 @@ void ReplyCellBase::WaitUntil(MonotonicTime deadline) {
     wait_driver->RunUntil([this] { return done(); }, deadline);
     return;
   }
-  for (int i = 0; i < kPolls; ++i) {
-    if (done()) return;
-    SystemSync::Pause();
-  }
+  if (short_poll.Try([this] { return done(); })) return;
   // Acquire pairs with Publish(); release lets the replier see that someone sleeps.
   uint32_t seen = state_.fetch_or(kSleeping, std::memory_order_acq_rel) | kSleeping;
   while ((seen & kDone) == 0) {
