@@ -60,6 +60,7 @@ std::optional<uint64_t> ParseName(std::string_view name, std::string_view prefix
     if (__builtin_mul_overflow(number, uint64_t{10}, &number)) return std::nullopt;
     if (__builtin_add_overflow(number, uint64_t(digit - '0'), &number)) return std::nullopt;
   }
+  if (number == 0 || number > kFileNumberMax) return std::nullopt;
   return number;
 }
 

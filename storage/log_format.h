@@ -34,6 +34,8 @@ inline constexpr size_t kOpeningBytes = 2 * kGroupHeaderBytes;
 inline constexpr size_t kClosingBytes = kGroupHeaderBytes + kEndMarkBytes;
 // Kept free at the end of each file: the opening of its rewrite and a closing group.
 inline constexpr size_t kFileTailBytes = kOpeningBytes + kClosingBytes;
+// File numbers count from 1.
+inline constexpr uint64_t kFileNumberMax = uint64_t{1} << 62;
 inline constexpr uint64_t kLogFileBytesMin = 4096;
 inline constexpr uint64_t kLogFileBytesMax = uint64_t{1} << 30;
 

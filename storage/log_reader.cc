@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <bit>
 #include <memory>
 #include <utility>
 
@@ -23,17 +24,24 @@
 namespace millrace::storage {
 namespace {
 
-// The offset of the first group at or behind `offset` that carries `number`; what stands between
-// is skipped. nullopt if there is none.
+// The offset of the first group at or behind `offset` that carries `number` (not 0); what stands
+// between is skipped. nullopt if there is none. It looks for one byte of the number that is not
+// zero, because most of what it searches is: memchr passes that at memory speed, memmem does not.
 std::optional<size_t> FindGroup(std::string_view data, size_t offset, uint64_t number) {
   constexpr size_t kNumberOffset = 16;
-  size_t at = offset + kNumberOffset;
+  const size_t wanted_index = static_cast<size_t>(std::countr_zero(number)) / 8;
+  const int wanted = static_cast<int>(number >> (8 * wanted_index) & 0xff);
+  size_t at = offset + kNumberOffset + wanted_index;
   while (at < data.size()) {
-    const void* found = memmem(data.data() + at, data.size() - at, &number, sizeof(number));
+    const void* found = memchr(data.data() + at, wanted, data.size() - at);
     if (found == nullptr) return std::nullopt;
     at = static_cast<size_t>(static_cast<const char*>(found) - data.data());
-    const size_t candidate = at - kNumberOffset;
-    if (ReadLogRecord(data, candidate, number).kind == RecordKind::kGroup) return candidate;
+    const size_t candidate = at - wanted_index - kNumberOffset;
+    if (data.size() - candidate < kGroupHeaderBytes) return std::nullopt;
+    if (PeekGroupHeader(data.data() + candidate).file_number == number &&
+        ReadLogRecord(data, candidate, number).kind == RecordKind::kGroup) {
+      return candidate;
+    }
     ++at;
   }
   return std::nullopt;

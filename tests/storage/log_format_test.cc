@@ -55,7 +55,7 @@ TEST(LogFormatTest, LayoutOnDiskIsAsWritten) {
 }
 
 TEST(LogFormatTest, NamesRoundTripAndOthersAreNotTaken) {
-  for (const uint64_t number : {uint64_t{0}, uint64_t{1}, ~uint64_t{0}}) {
+  for (const uint64_t number : {uint64_t{1}, uint64_t{20261121}, kFileNumberMax}) {
     EXPECT_EQ(ParseLogFileName(LogFileName(number)), number);
     EXPECT_EQ(ParseSpareFileName(SpareFileName(number)), number);
     EXPECT_EQ(ParseLogFileName(SpareFileName(number)), std::nullopt);
@@ -63,8 +63,8 @@ TEST(LogFormatTest, NamesRoundTripAndOthersAreNotTaken) {
   }
   EXPECT_LT(LogFileName(9), LogFileName(10));
   for (const std::string_view name :
-       {"1.log", "99999999999999999999.log", "0000000000000000000x.log", "00000000000000000001.tmp",
-        "", "spare-.log"}) {
+       {"1.log", "99999999999999999999.log", "18446744073709551615.log", "00000000000000000000.log",
+        "0000000000000000000x.log", "00000000000000000001.tmp", "", "spare-.log"}) {
     EXPECT_EQ(ParseLogFileName(name), std::nullopt) << name;
     EXPECT_EQ(ParseSpareFileName(name), std::nullopt) << name;
   }
