@@ -88,7 +88,9 @@ absl::StatusOr<Recovered> Recover(storage::Environment& environment, storage::Fi
   Replay replay(recovered);
   absl::StatusOr<std::unique_ptr<storage::CommitLog>> log = storage::CommitLog::Open(
       files, log_options,
-      {.floor_file = recovered.l1.head.log_floor, .durable_version = recovered.l1.ingested},
+      {.floor_file = recovered.l1.head.log_floor,
+       .flushed_version = recovered.l1.head.last_version,
+       .durable_version = recovered.l1.ingested},
       [&replay](const LoggedBatch& batch) { return replay.Take(batch); }, &recovered.report);
   if (!log.ok()) return log.status();
   recovered.log = *std::move(log);
