@@ -42,8 +42,9 @@ class L0Buffer {
   L0Buffer& operator=(const L0Buffer&) = delete;
 
   // Writer only. Afterwards inserting `rows` rows with `bytes` bytes of keys and values together
-  // cannot fail; a later Reserve counts from there, they do not add up. ResourceExhausted if there is
-  // no memory: the buffer stays as usable as before, and what was reserved before stays reserved.
+  // cannot fail; a later Reserve counts from there, they do not add up. ResourceExhausted if there
+  // is no memory: the buffer stays as usable as before, and what was reserved before stays
+  // reserved.
   absl::Status Reserve(size_t rows, size_t bytes);
 
   // Writer only. Copies keys and values in, in any order; a (key, version) at most once in the life

@@ -1,0 +1,258 @@
+// How many durable commits a second, and how long does each take? Keys of 16 random characters,
+// values of 100, every commit synced. Clients wait for each commit, but for 4x1000: there each has
+// 1000 outstanding, or commits batches of 1000 where a system cannot have that. The slow device
+// takes 1 ms longer for every sync. Ends with a look at what was committed.
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <latch>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "bench/commit_system.h"
+#include "bench/harness.h"
+#include "bench/slow_device.h"
+
+namespace millrace {
+namespace {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+using Metrics = std::vector<BenchMetric>;
+using OpenFunction = OpenedSystem (*)(const std::string&, size_t);
+
+constexpr size_t kOutstandingMax = 1'000;
+constexpr size_t kCheckedMax = 10'000;
+
+struct Load {
+  int clients = 1;
+  bool streamed = false;
+  int64_t device_delay_us = 0;
+  size_t commits_max = 0;  // Of all clients.
+  double seconds = 1;
+};
+
+// Records that can be made again from their number: the key is random, the value a piece of random
+// text. The text does not compress, as little as keys do.
+class RecordSource {
+ public:
+  RecordSource() {
+    std::mt19937_64 random(20261121);
+    for (size_t i = 0; i < kTextBytes; ++i) text_.push_back(kLetters[random() % 64]);
+  }
+
+  // The key's bytes are written to `key`.
+  CommitRecord Make(uint64_t number, char (&key)[kCommitKeyBytes]) const {
+    const uint64_t words[] = {Mix(2 * number), Mix(2 * number + 1)};
+    for (size_t i = 0; i < kCommitKeyBytes; ++i)
+      key[i] = kLetters[words[i / 8] >> (6 * (i % 8)) & 63];
+    const size_t at = (words[0] ^ words[1]) % (kTextBytes - kCommitValueBytes);
+    return {.key = {key, kCommitKeyBytes},
+            .value = std::string_view(text_).substr(at, kCommitValueBytes)};
+  }
+
+ private:
+  static constexpr char kLetters[] =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-";
+  static constexpr size_t kTextBytes = size_t{1} << 20;
+
+  static uint64_t Mix(uint64_t value) {  // SplitMix64.
+    value += 0x9e3779b97f4a7c15;
+    value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9;
+    value = (value ^ value >> 27) * 0x94d049bb133111eb;
+    return value ^ value >> 31;
+  }
+
+  std::string text_;
+};
+
+// What one client did. Its records have the numbers [client << 40, client << 40 + count).
+struct ClientResult {
+  absl::Status status;
+  size_t count = 0;
+  SteadyTime end;
+  std::vector<double> latencies_us;
+};
+
+uint64_t NumberOf(int client, size_t index) {
+  return static_cast<uint64_t>(client) << 40 | index;
+}
+
+void RunClient(CommitSystem& system, const RecordSource& source, const Load& load, int client,
+               ClientResult* result) {
+  const size_t commits_max = load.commits_max / static_cast<size_t>(load.clients);
+  const std::unique_ptr<CommitStream> stream =
+      load.streamed ? system.NewStream(kOutstandingMax) : nullptr;
+  char key[kCommitKeyBytes];
+  SteadyTime now = std::chrono::steady_clock::now();
+  const SteadyTime deadline =
+      now + std::chrono::microseconds(static_cast<int64_t>(load.seconds * 1e6));
+  while (result->count < commits_max && now < deadline && result->status.ok()) {
+    const CommitRecord record = source.Make(NumberOf(client, result->count++), key);
+    result->status = stream != nullptr ? stream->Add(record) : system.Commit(record);
+    const SteadyTime then = std::exchange(now, std::chrono::steady_clock::now());
+    if (stream == nullptr) {
+      result->latencies_us.push_back(std::chrono::duration<double, std::micro>(now - then).count());
+    }
+  }
+  if (stream != nullptr) result->status.Update(stream->Finish());
+  result->end = std::chrono::steady_clock::now();
+}
+
+// Up to kCheckedMax records of all clients, each one's last among them.
+absl::Status CheckRecords(CommitSystem& system, const RecordSource& source,
+                          const std::vector<ClientResult>& results, size_t total) {
+  const size_t step = std::max<size_t>(1, total / kCheckedMax);
+  for (size_t client = 0; client < results.size(); ++client) {
+    const size_t count = results[client].count;
+    std::vector<CommitRecord> records;
+    std::vector<std::unique_ptr<char[][kCommitKeyBytes]>> keys;
+    for (size_t i = count; i > 0; i -= std::min(i, step)) {
+      keys.push_back(std::make_unique<char[][kCommitKeyBytes]>(1));
+      records.push_back(source.Make(NumberOf(static_cast<int>(client), i - 1), keys.back()[0]));
+    }
+    if (absl::Status status = system.Check(records); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Metrics> RunLoad(CommitSystem& system, const Load& load) {
+  static const RecordSource& source = *new RecordSource;
+  std::vector<ClientResult> results(static_cast<size_t>(load.clients));
+  std::vector<std::thread> threads;
+  std::latch start(load.clients + 1);
+  for (int client = 0; client < load.clients; ++client) {
+    threads.emplace_back([&, client] {
+      start.arrive_and_wait();
+      RunClient(system, source, load, client, &results[static_cast<size_t>(client)]);
+    });
+  }
+  millrace_bench_set_device_delay(load.device_delay_us);
+  const SteadyTime begin = std::chrono::steady_clock::now();
+  start.arrive_and_wait();
+  for (std::thread& thread : threads) thread.join();
+  millrace_bench_set_device_delay(0);
+  SteadyTime end = begin;
+  size_t total = 0;
+  std::vector<double> latencies_us;
+  for (const ClientResult& result : results) {
+    if (!result.status.ok()) return result.status;
+    total += result.count;
+    end = std::max(end, result.end);
+    latencies_us.insert(latencies_us.end(), result.latencies_us.begin(), result.latencies_us.end());
+  }
+  if (absl::Status status = CheckRecords(system, source, results, total); !status.ok()) {
+    return status;
+  }
+  const double seconds = std::chrono::duration<double>(end - begin).count();
+  Metrics metrics = {{"per_second", "commits/s", static_cast<double>(total) / seconds}};
+  if (!load.streamed) {
+    metrics.push_back({"p50_us", "us", PercentileOf(latencies_us, 0.5)});
+    metrics.push_back({"p99_us", "us", PercentileOf(latencies_us, 0.99)});
+  }
+  return metrics;
+}
+
+absl::StatusOr<Metrics> RunOnce(OpenFunction open, const Load& load) {
+  std::string directory = std::filesystem::temp_directory_path() / "millrace-bench-XXXXXX";
+  if (mkdtemp(directory.data()) == nullptr) return absl::InternalError("mkdtemp " + directory);
+  sync();  // What the system before has left to write is not for this one to wait for.
+  absl::StatusOr<Metrics> metrics;
+  if (OpenedSystem system = open(directory, load.commits_max); system.ok()) {
+    metrics = RunLoad(**system, load);
+  } else {
+    metrics = system.status();
+  }
+  std::error_code ignored;
+  std::filesystem::remove_all(directory, ignored);
+  return metrics;
+}
+
+struct System {
+  std::string name;
+  OpenFunction open;
+  bool in_groups;    // Gains from many clients.
+  bool streams;      // Runs 4x1000.
+  bool many = true;  // Runs with more than one client.
+};
+
+std::vector<System> Systems() {
+  return {
+      {.name = "millrace", .open = OpenMillrace, .in_groups = true, .streams = true},
+      {.name = "limit", .open = OpenLimit, .in_groups = false, .streams = false, .many = false},
+      {.name = "prototype", .open = OpenPrototype, .in_groups = true, .streams = true},
+      {.name = "queue-only", .open = OpenQueueOnly, .in_groups = true, .streams = true},
+#ifdef MILLRACE_BENCH_LEVELDB
+      {.name = "leveldb", .open = OpenLeveldb, .in_groups = true, .streams = true},
+#endif
+#ifdef MILLRACE_BENCH_ROCKSDB
+      {.name = "rocksdb", .open = OpenRocksdb, .in_groups = true, .streams = true},
+#endif
+#ifdef MILLRACE_BENCH_SQLITE
+      {.name = "sqlite", .open = OpenSqlite, .in_groups = false, .streams = true, .many = false},
+#endif
+      {.name = "lmdb", .open = OpenLmdb, .in_groups = false, .streams = false},
+      {.name = "lmdb-group", .open = OpenLmdbGroup, .in_groups = true, .streams = true},
+  };
+}
+
+void AddCase(BenchSuite& suite, const std::string& name, const Load& load) {
+  for (const System& system : Systems()) {
+    const bool runs = load.streamed ? system.streams : load.clients == 1 || system.many;
+    if (!runs) continue;
+    // Without a device the slow one is no slower.
+    if (load.device_delay_us > 0 && system.name == "queue-only") continue;
+    suite.Add(name, system.name, [open = system.open, load] { return RunOnce(open, load); });
+  }
+}
+
+void AddGoals(BenchSuite& suite) {
+  const auto at_least = [&](const char* name, double ratio) {
+    suite.Goal({.case_name = name,
+                .metric = "per_second",
+                .system = "millrace",
+                .rival = "leveldb",
+                .at_least = ratio});
+  };
+  suite.Goal({.case_name = "clients=1",
+              .metric = "p50_us",
+              .system = "millrace",
+              .rival = "leveldb",
+              .at_most = 1.0});
+  at_least("clients=16", 1.3);
+  at_least("clients=64", 1.6);
+  at_least("clients=4x1000", 2);
+  at_least("clients=64 slow-device", 1.2);
+}
+
+void AddCases(BenchSuite& suite) {
+  const double seconds = suite.small() ? 0.05 : 1;
+  // The limit writes a block a commit, so its file is large.
+  const size_t single_max = static_cast<size_t>(suite.Scale(100'000, 500));
+  const size_t waited_max = static_cast<size_t>(suite.Scale(1'000'000, 2'000));
+  AddCase(suite, "clients=1", {.clients = 1, .commits_max = single_max, .seconds = seconds});
+  AddCase(suite, "clients=16", {.clients = 16, .commits_max = waited_max, .seconds = seconds});
+  AddCase(suite, "clients=64", {.clients = 64, .commits_max = waited_max, .seconds = seconds});
+  AddCase(suite, "clients=4x1000",
+          {.clients = 4,
+           .streamed = true,
+           .commits_max = static_cast<size_t>(suite.Scale(1'000'000, 8'000)),
+           .seconds = suite.small() ? 1.0 : 5.0});
+  AddCase(suite, "clients=64 slow-device",
+          {.clients = 64, .device_delay_us = 1'000, .commits_max = waited_max, .seconds = seconds});
+}
+
+}  // namespace
+}  // namespace millrace
+
+int main(int argc, char** argv) {
+  millrace::BenchSuite suite("commit", argc, argv);
+  millrace::AddCases(suite);
+  millrace::AddGoals(suite);
+  return suite.Run();
+}
