@@ -12,7 +12,7 @@ endfunction()
 
 millrace_must_not_compile(permit_forged write_permit_forge.cc FORGE "private")
 millrace_must_not_compile(permit_made_from_nothing write_permit_forge.cc FORGE_DEFAULT
-                          "no matching function|private|deleted")
+                          "no matching (function|constructor)|private|deleted")
 millrace_must_not_compile(permit_copied write_permit_forge.cc COPY "deleted")
 
 # The same file without the forgery does compile.
