@@ -1,3 +1,4 @@
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -157,7 +158,7 @@ bool IsSame(simdjson::dom::element a, simdjson::dom::element b) {
     case element_type::DOUBLE: {
       const double x = a;
       const double y = b;
-      return std::memcmp(&x, &y, sizeof(x)) == 0;
+      return std::bit_cast<uint64_t>(x) == std::bit_cast<uint64_t>(y);
     }
     case element_type::STRING:
       return std::string_view(a) == std::string_view(b);
@@ -268,7 +269,7 @@ TEST(DocumentRandomTest, EveryDoubleKeepsItsBits) {
     ASSERT_TRUE(read.ok()) << read.status();
     ASSERT_EQ(*read, *built) << built->ToJson();
     const double got = std::get<double>(*read->Field("d"));
-    ASSERT_EQ(std::memcmp(&got, &value, sizeof(value)), 0) << built->ToJson();
+    ASSERT_EQ(std::bit_cast<uint64_t>(got), bits) << built->ToJson();
   }
 }
 

@@ -57,6 +57,7 @@ CommandProcess::CommandProcess(const std::vector<std::string>& words, bool as_no
   std::vector<std::string> copies = words;
   copies.insert(copies.begin(), MILLRACE_COMMAND);
   std::vector<char*> arguments;
+  arguments.reserve(copies.size() + 1);
   for (std::string& word : copies) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   ::signal(SIGPIPE, SIG_IGN);

@@ -234,6 +234,25 @@ TEST_F(CommandTest, NobodyMayNotOpenAnothersStore) {
   }
 }
 
+TEST_F(CommandTest, ADamagedRecordIsNamedAndTheRestIsRead) {
+  Expect({"put", store_, "c", "bad", R"({"a":"needle"})"}, ExitCode::kOk, "");
+  Expect({"put", store_, "c", "good", R"({"a":"thread"})"}, ExitCode::kOk, "");
+  const std::string path = store_ + "/store.mdb";
+  std::ifstream in(path, std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(in)), {});
+  size_t count = 0;
+  for (size_t at = bytes.find("needle"); at != std::string::npos; at = bytes.find("needle", at)) {
+    bytes[at] = 'N';
+    ++count;
+  }
+  ASSERT_GT(count, 0u) << "a closed store holds its records in LMDB";
+  std::ofstream(path, std::ios::binary) << bytes;
+  ExpectFailure({"get", store_, "c", "bad"}, ExitCode::kBadData, "'bad' of collection 1");
+  Expect({"get", store_, "c", "good"}, ExitCode::kOk, "{\"a\":\"thread\"}\n");
+  Expect({"delete", store_, "c", "bad"}, ExitCode::kOk, "");
+  Expect({"scan", store_, "c"}, ExitCode::kOk, "{\"_id\":\"good\",\"a\":\"thread\"}\n");
+}
+
 TEST_F(CommandTest, OutputThatCannotBeWrittenIsAFailure) {
   Expect({"put", store_, "c", "a", "{}"}, ExitCode::kOk, "");
   const std::string command =
