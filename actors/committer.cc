@@ -21,6 +21,9 @@ using storage::Version;
 // Tokens that were ruled out are remembered in case the commit still comes.
 constexpr size_t kRuledOutMax = 65'536;
 
+// How soon commits that wait for room look again whether a retired buffer is gone: nobody says so.
+constexpr absl::Duration kRetiredCheckPeriod = absl::Milliseconds(5);
+
 // How often old snapshots are looked at.
 constexpr absl::Duration kReaderCheckPeriod = absl::Seconds(30);
 
@@ -224,23 +227,28 @@ void Committer::CheckReaders() {
 // Lets in who waits, as far as the limits and the time allow, and sets the timer for the rest.
 void Committer::AdmitParked() {
   Backpressure& backpressure = neighbours_.backpressure;
+  backpressure.SetL0Bytes(l0_->Bytes());  // A flush may have made room.
   if (backpressure.parked_count() == 0) return;
   const MonotonicTime now = clock().Now();
   backpressure.Expire(now, neighbours_.health.status());
   while (std::optional<Backpressure::Parked> parked = backpressure.Take(now)) {
     Handle(std::move(parked->commit), std::move(parked->reply));
-    backpressure.SetL0Bytes(l0_->Bytes());
+    backpressure.SetL0Bytes(l0_->Bytes() + group_.bytes());  // The group will be in L0 soon.
   }
+  MonotonicTime wake = backpressure.NextWake();
   if (backpressure.parked_count() > 0 && l0_->RetiredBytes() > 0) {
     neighbours_.leases->EndOldest(l0_->RetiredBytes(), AsTime(now));
+    wake = std::min(wake, now + kRetiredCheckPeriod);
   }
-  const MonotonicTime wake = backpressure.NextWake();
   if (wake != MonotonicTime::Infinite()) SetTimer(kAdmissionTimer, wake - now);
 }
 
 // Durable, then visible, then answered.
 void Committer::CloseGroup() {
-  if (group_.empty()) return AnswerGroup(absl::OkStatus());
+  if (group_.empty()) {
+    current_.Renew();  // What was refused has read, too.
+    return AnswerGroup(absl::OkStatus());
+  }
   group_.InsertInto(l0_->active());
   const Version last_version = group_.last_version();
   const absl::Status status = group_.Write(group_is_durable_);
@@ -312,6 +320,7 @@ bool Committer::ReadyToStop() {
 }
 
 void Committer::OnStop(StopReason reason) {
+  current_.Renew();  // No read transaction may outlive the environment.
   AnswerFlushWaiters(log_failure_.ok() ? absl::CancelledError("the engine is stopping")
                                        : log_failure_);
 }
