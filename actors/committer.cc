@@ -9,6 +9,7 @@
 #include "millrace/messages/error.h"
 #include "millrace/storage/catalog.h"
 #include "millrace/storage/lease_registry.h"
+#include "millrace/storage/outcome_rows.h"
 #include "millrace/storage/snapshot.h"
 
 namespace millrace {

@@ -39,6 +39,7 @@ storage::EnvironmentOptions EnvironmentOptionsOf(std::string_view directory,
                                                  const EngineOptions& options) {
   storage::EnvironmentOptions environment;
   environment.directory = std::string(directory);
+  environment.create_if_missing = options.create_if_missing;
   environment.quota_bytes = options.quota_bytes;
   environment.l0_hard_bytes = options.l0_hard_bytes_max;
   return environment;

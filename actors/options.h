@@ -12,6 +12,9 @@ namespace millrace {
 // Everything that can be set, with unit, default and the reason for it. Checked when the store
 // opens.
 struct EngineOptions {
+  // False: opening a directory that holds no store is NotFound, and nothing is created.
+  bool create_if_missing = true;
+
   Durability durability = Durability::kDurable;
   // kInterval commits are synced at most so much later, also when idle.
   absl::Duration sync_interval = absl::Milliseconds(100);

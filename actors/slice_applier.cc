@@ -47,16 +47,23 @@ absl::Status SliceApplier::Commit() {
   const absl::Status status = transaction_->Commit();
   transaction_.reset();
   row_count_ = 0;
-  if (status.ok()) {
-    durable_ = pending_;
-  } else {
+  if (!status.ok()) {
     pending_ = durable_;
+    published_l0_bytes_.reset();
+    return status;
+  }
+  durable_ = pending_;
+  if (published_l0_bytes_.has_value()) {
+    const auto used = static_cast<int64_t>(environment_.used_bytes());
+    environment_.quota().RecordFlush(*published_l0_bytes_, used - used_before_flush_);
+    published_l0_bytes_.reset();
   }
   return status;
 }
 
 void SliceApplier::Abort() {
   transaction_.reset();
+  published_l0_bytes_.reset();
   row_count_ = 0;
   pending_ = durable_;
 }
@@ -97,6 +104,7 @@ absl::Status SliceApplier::AdvanceFlushRow(const ApplySlice& slice) {
                               .first_version = slice.first_version,
                               .last_version = slice.last_version};
     pending_.ingested = slice.last_version;
+    used_before_flush_ = static_cast<int64_t>(environment_.used_bytes());
     absl::Status status = transaction_->Put(TreeId::kMeta, storage::kIngestedKey,
                                             storage::EncodeNumber(slice.last_version));
     if (!status.ok()) return status;
@@ -136,6 +144,8 @@ absl::Status SliceApplier::Publish(const ApplySlice& slice) {
     if (status.ok()) status = storage::RememberCommit(*transaction_, commit);
   }
   if (!status.ok()) return status;
+  // Of a flush that an earlier life began, only a part would be measured.
+  if (slice.attempt == 1 && slice.sealed != nullptr) published_l0_bytes_ = slice.sealed->bytes();
   pending_.head = std::move(manifest);
   pending_.flush.reset();
   return absl::OkStatus();

@@ -52,6 +52,9 @@ class SliceApplier {
   storage::L1State pending_;  // With the open transaction.
   std::optional<storage::WriteTransaction> transaction_;
   size_t row_count_ = 0;
+  // For the quota's measured growth: of the flush under way, and what its publication will tell.
+  int64_t used_before_flush_ = 0;
+  std::optional<uint64_t> published_l0_bytes_;
 };
 
 }  // namespace millrace

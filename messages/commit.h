@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "millrace/storage/outcome_rows.h"
+#include "millrace/storage/commit_token.h"
 #include "millrace/storage/row_key.h"
 #include "millrace/storage/write_batch.h"
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "millrace/messages/commit.h"
+#include "millrace/storage/commit_token.h"
 #include "millrace/storage/l0_buffer.h"
 #include "millrace/storage/row_key.h"
 

@@ -6,8 +6,8 @@
 
 #include "absl/status/status.h"
 
+#include "millrace/storage/commit_token.h"
 #include "millrace/storage/l0_buffer.h"
-#include "millrace/storage/outcome_rows.h"
 #include "millrace/storage/row_key.h"
 
 namespace millrace::storage {

@@ -1,29 +1,15 @@
 #pragma once
 
-#include <compare>
 #include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "millrace/storage/commit_token.h"
 #include "millrace/storage/environment.h"
 #include "millrace/storage/row_key.h"
 
 namespace millrace::storage {
-
-// Names one commit for good, so that its outcome can be asked for when its answer was lost, also
-// after a restart. Value; printed as "epoch-number".
-struct CommitToken {
-  uint64_t epoch = 0;   // The life of the log that issued it; 0 is no token.
-  uint64_t number = 0;  // Ascending within the epoch.
-  friend auto operator<=>(const CommitToken&, const CommitToken&) = default;
-};
-
-// A commit that was to be remembered, and the version it got.
-struct RememberedCommit {
-  CommitToken token;
-  Version version = kNoVersion;
-};
 
 // The outcomes that L1 remembers: rows of tree `meta`, of the 65,536 newest tokens. What was pruned
 // is told apart from what was never committed by the highest token that was ever removed.

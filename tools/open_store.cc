@@ -5,8 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "millrace/storage/store_directory.h"
-
 namespace millrace {
 namespace {
 
@@ -22,8 +20,10 @@ absl::Status NamePath(const absl::Status& status, std::string_view path) {
   return named;
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> Open(std::string_view path, Workload workload) {
+absl::StatusOr<std::unique_ptr<Engine>> Open(std::string_view path, Workload workload,
+                                             bool create_if_missing) {
   EngineOptions options;
+  options.create_if_missing = create_if_missing;
   // Holds a batch of one document with room to spare; filling it with zeros is most of an open.
   if (workload == Workload::kLittle) options.log_file_bytes = uint64_t{4} << 20;
   absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Open(path, options);
@@ -34,10 +34,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Open(std::string_view path, Workload wor
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> OpenExistingStore(std::string_view path) {
-  absl::Status found =
-      storage::PrepareStoreDirectory(std::string(path), /*create_if_missing=*/false);
-  if (!found.ok()) return NamePath(found, path);
-  return Open(path, Workload::kLittle);
+  return Open(path, Workload::kLittle, /*create_if_missing=*/false);
 }
 
 absl::StatusOr<OpenedCollection> OpenExistingCollection(std::string_view path,
@@ -51,7 +48,7 @@ absl::StatusOr<OpenedCollection> OpenExistingCollection(std::string_view path,
 
 absl::StatusOr<OpenedCollection> OpenOrCreateCollection(std::string_view path,
                                                         std::string_view name, Workload workload) {
-  absl::StatusOr<std::unique_ptr<Engine>> engine = Open(path, workload);
+  absl::StatusOr<std::unique_ptr<Engine>> engine = Open(path, workload, /*create_if_missing=*/true);
   if (!engine.ok()) return engine.status();
   absl::StatusOr<storage::Collection> collection = (*engine)->CreateCollection(name);
   if (!collection.ok()) return NamePath(collection.status(), path);
