@@ -31,7 +31,9 @@ const std::vector<Verb>& Verbs() {
                     {"id", "FIELD",
                      "the field that holds the id (default: id, or"
                      " Package:Architecture for deb822)"},
-                    {"on-error", "stop|skip", "what to do at a bad record (default: stop)"}}},
+                    {"on-error", "stop|skip", "what to do at a bad record (default: stop)"},
+                    {"verbose", "",
+                     "print each number of records that is durable, and how the store stopped"}}},
        RunImport},
       {{.name = "get", .operands = {"STORE", "COLLECTION", "ID"}, .summary = "Prints a document."},
        RunGet},

@@ -28,6 +28,7 @@ constexpr absl::Duration kFlushTimeout = absl::Seconds(30);
 struct ImportOptions {
   bool is_deb822 = false;
   bool skips_bad = false;
+  bool is_verbose = false;
   IdRule id_rule = IdRule::OfField("id");
 };
 
@@ -51,6 +52,7 @@ absl::StatusOr<ImportOptions> ReadOptions(const Arguments& arguments) {
   if (id.empty()) return absl::InvalidArgumentError("--id: a field must be named");
   return ImportOptions{.is_deb822 = *is_deb822,
                        .skips_bad = *skips_bad,
+                       .is_verbose = arguments.Has("verbose"),
                        // A field name of a stanza has no colon; one of JSON may.
                        .id_rule = *is_deb822 ? IdRule::OfJoinedFields(id) : IdRule::OfField(id)};
 }
@@ -62,25 +64,64 @@ std::unique_ptr<RecordReader> MakeReader(const ImportOptions& options, const Inp
   return std::make_unique<NdjsonReader>(input.descriptor(), options.id_rule);
 }
 
+// Tells on standard output how many records are durable, each time that more are; silent unless
+// verbose. Thread-compatible.
+class Acknowledgements {
+ public:
+  Acknowledgements(Console& console, bool is_verbose) : console_(console), on_(is_verbose) {}
+
+  bool on() const { return on_; }
+  void Tell(uint64_t committed_count) {
+    if (!on_ || committed_count == told_) return;
+    told_ = committed_count;
+    console_.Print(absl::StrCat("acknowledged ", committed_count, "\n"));
+    console_.Flush().IgnoreError();  // RunCommand's own Flush reports it.
+  }
+
+ private:
+  Console& console_;
+  const bool on_;
+  uint64_t told_ = 0;
+};
+
+// What an import goes through, record by record.
+struct ImportRun {
+  RecordReader& reader;
+  ImportWriter& writer;
+  ImportProgress& progress;
+  Acknowledgements& acknowledgements;
+  uint64_t bad_count = 0;
+};
+
 // Reads to the end, or to the first thing that stops the import. Bad records are told and counted.
-absl::Status CopyRecords(RecordReader& reader, bool skips_bad, ImportWriter& writer,
-                         ImportProgress& progress, uint64_t* bad_count) {
-  while (const std::optional<SourceRecord> record = reader.Next()) {
+absl::Status CopyRecords(ImportRun& run, bool skips_bad) {
+  while (const std::optional<SourceRecord> record = run.reader.Next()) {
     if (!record->fault.ok()) {
-      ++*bad_count;
-      progress.Note(
+      ++run.bad_count;
+      run.progress.Note(
           absl::StrCat("millrace: import: line ", record->line, ": ", record->fault.message()));
       if (!skips_bad) break;
-    } else if (absl::Status s = writer.Add(*record); !s.ok()) {
+    } else if (absl::Status s = run.writer.Add(*record); !s.ok()) {
       return s;
     }
-    // A slow pipe does not keep back what it has already given.
-    if (reader.MustWait()) {
-      if (absl::Status s = writer.Send(); !s.ok()) return s;
+    // A slow pipe does not keep back what it has already given, nor what became of it.
+    if (run.reader.MustWait()) {
+      absl::Status s = run.acknowledgements.on() ? run.writer.Finish() : run.writer.Send();
+      if (!s.ok()) return s;
     }
-    progress.Update(reader.bytes_consumed(), writer.committed_count());
+    run.acknowledgements.Tell(run.writer.committed_count());
+    run.progress.Update(run.reader.bytes_consumed(), run.writer.committed_count());
   }
-  return reader.status();
+  return run.reader.status();
+}
+
+// Stops the store and tells what became of everything its actors were sent.
+ExitCode TellShutdown(Engine& engine, Console& console) {
+  const ShutdownReport report = engine.Shutdown();
+  console.Print(report.ToString());
+  if (report.Balanced()) return ExitCode::kOk;
+  console.Complain("the counts of the shutdown report do not add up");
+  return ExitCode::kFailed;
 }
 
 }  // namespace
@@ -104,10 +145,15 @@ ExitCode RunImport(const Arguments& arguments, Console& console) {
   ImportProgress progress(
       SystemClock(), std::cerr,
       {.is_terminal = ::isatty(STDERR_FILENO) == 1, .bytes_total = input->bytes_total()});
-  uint64_t bad_count = 0;
-  absl::Status failure = CopyRecords(*reader, options->skips_bad, writer, progress, &bad_count);
+  Acknowledgements acknowledgements(console, options->is_verbose);
+  ImportRun run{.reader = *reader,
+                .writer = writer,
+                .progress = progress,
+                .acknowledgements = acknowledgements};
+  absl::Status failure = CopyRecords(run, options->skips_bad);
   if (absl::Status s = writer.Finish(); failure.ok()) failure = s;
-  progress.Finish(writer.committed_count(), options->skips_bad ? bad_count : 0);
+  acknowledgements.Tell(writer.committed_count());
+  progress.Finish(writer.committed_count(), options->skips_bad ? run.bad_count : 0);
   // So that closing the store has nothing left to wait for. What is not flushed is in the log.
   opened->engine->Flush().Wait(kFlushTimeout).IgnoreError();
   if (!failure.ok()) {
@@ -115,7 +161,12 @@ ExitCode RunImport(const Arguments& arguments, Console& console) {
     const ExitCode code = ToExitCode(failure);
     return code == ExitCode::kBadData || code == ExitCode::kNotFound ? ExitCode::kFailed : code;
   }
-  return bad_count == 0 ? ExitCode::kOk : ExitCode::kBadData;
+  if (options->is_verbose) {
+    if (const ExitCode code = TellShutdown(*opened->engine, console); code != ExitCode::kOk) {
+      return code;
+    }
+  }
+  return run.bad_count == 0 ? ExitCode::kOk : ExitCode::kBadData;
 }
 
 }  // namespace millrace

@@ -11,4 +11,5 @@ prefix=$(pkg-config --variable=prefix millrace)
 read -ra cflags < <(pkg-config --cflags millrace)
 read -ra libs < <(pkg-config ${STATIC:-} --libs millrace)
 "$CXX" -std=c++20 "${cflags[@]}" "$1" -o "$2" "${libs[@]}" -Wl,-rpath,"$PREFIX/$LIBDIR"
+cd "$(dirname "$2")"
 exec "$2"

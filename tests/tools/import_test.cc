@@ -59,6 +59,14 @@ TEST_F(ImportTest, AnotherFieldMayHoldTheId) {
   EXPECT_EQ(Scan(), "{\"_id\":\"k\",\"id\":null,\"key\":\"k\"}\n");
 }
 
+TEST_F(ImportTest, VerboseTellsWhatIsDurableAndHowTheStoreStopped) {
+  const CommandResult result = Import("{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n", {"--verbose"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, ::testing::StartsWith("acknowledged 3\nstopped in "));
+  EXPECT_THAT(result.out, HasSubstr("\ncommitter: accepted "));
+  EXPECT_THAT(result.out, ::testing::Not(HasSubstr("UNBALANCED")));
+}
+
 TEST_F(ImportTest, ScannedLinesCanBeImportedAgain) {
   EXPECT_EQ(Import("{\"_id\":\"x\",\"a\":1}\n", {"--id=_id"}).exit_code, 0);
   EXPECT_EQ(Scan(), "{\"_id\":\"x\",\"a\":1}\n");

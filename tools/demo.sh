@@ -1,0 +1,124 @@
+#!/bin/bash
+# demo.sh MILLRACE: takes this machine's package records into a store, kills the import with SIGKILL
+# in the middle, and shows that the reopened store holds exactly a prefix of them in which every
+# acknowledged record stands. Then imports them all, stops in order and shows the report.
+set -euo pipefail
+export LC_ALL=C
+
+millrace=$(realpath "$1")
+work=$(mktemp -d)
+importer=''
+feeder=''
+cleanup() {
+  for process in $importer $feeder; do kill -KILL "$process" 2>/dev/null || true; done
+  rm -rf "$work"
+}
+trap cleanup EXIT
+
+title() { printf '\n-- %s\n' "$*"; }
+fail() {
+  printf 'demo: FAILED: %s\n' "$*" >&2
+  exit 1
+}
+
+# Prints the stanzas of the files given, the first of each package and architecture.
+first_of_each_package() {
+  awk 'BEGIN { RS = ""; ORS = "\n\n"; FS = "\n" }
+       { package = ""; architecture = ""
+         for (i = 1; i <= NF; ++i) {
+           if ($i ~ /^Package: /) package = $i
+           if ($i ~ /^Architecture: /) architecture = $i
+         }
+         if (package != "" && architecture != "" && !seen[package, architecture]++) print }' "$@"
+}
+
+# The first N stanzas of a file.
+first_stanzas() { awk -v n="$1" 'BEGIN { RS = ""; ORS = "\n\n" } NR > n { exit } { print }' "$2"; }
+
+gather() {
+  title "Real records: the packages of this machine"
+  cat /var/lib/dpkg/status >"$work/sources"
+  if command -v apt-cache >/dev/null; then
+    { echo && apt-cache dumpavail 2>/dev/null; } >>"$work/sources" || true
+  fi
+  first_of_each_package "$work/sources" >"$work/packages"
+  total=$(grep -c '^Package: ' "$work/packages")
+  printf '%s packages, %s\n' "$total" "$(du -h "$work/packages" | cut -f1)"
+  ((total > 1)) || fail "this machine has no package records"
+}
+
+# Feeds an import through a pipe that stays open, so that it cannot come to its end, and kills it
+# once half of the records are acknowledged. Sets `acknowledged` to the last number it told.
+import_and_kill() {
+  title "Import them, and kill the import with SIGKILL in the middle"
+  mkfifo "$work/pipe" "$work/told"
+  { cat "$work/packages" && exec tail -f /dev/null; } >"$work/pipe" &
+  feeder=$!
+  "$millrace" import "$work/store" packages - --format=deb822 --verbose \
+    <"$work/pipe" >"$work/told" 2>"$work/messages" &
+  importer=$!
+  acknowledged=0
+  local killed='' word number
+  while read -r word number; do
+    [[ $word == acknowledged ]] || fail "the import stopped by itself: $word $number"
+    acknowledged=$number
+    if [[ -z $killed ]] && ((acknowledged >= total / 2)); then
+      kill -KILL "$importer"
+      killed=yes
+    fi
+  done <"$work/told"
+  local code=0
+  wait "$importer" 2>/dev/null || code=$?
+  importer=''
+  kill -KILL "$feeder" 2>/dev/null || true
+  wait "$feeder" 2>/dev/null || true
+  feeder=''
+  ((code == 137)) || { cat "$work/messages" >&2; fail "the import ended with $code"; }
+  printf 'killed after it had acknowledged %s of %s records\n' "$acknowledged" "$total"
+}
+
+check_what_survived() {
+  title "Open the store again: what does it hold?"
+  local found
+  found=$("$millrace" count "$work/store" packages)
+  printf '%s records: %s acknowledged and %s whose answer was still under way\n' \
+    "$found" "$acknowledged" "$((found - acknowledged))"
+  ((found >= acknowledged)) || fail "$((acknowledged - found)) acknowledged records are lost"
+  first_stanzas "$found" "$work/packages" |
+    "$millrace" import "$work/clean" packages - --format=deb822 2>/dev/null
+  cmp <("$millrace" scan "$work/store" packages) <("$millrace" scan "$work/clean" packages) ||
+    fail "the store differs from one that was given its first $found records"
+  printf 'byte for byte what a store holds that was given the first %s records and never killed\n' \
+    "$found"
+}
+
+import_all() {
+  title "Import all of them, stop in order, and account for every message"
+  "$millrace" import "$work/store" packages "$work/packages" --format=deb822 --verbose \
+    2>"$work/messages" >"$work/report"
+  cat "$work/messages"
+  sed -n '/^stopped in /,$p' "$work/report"
+  ! grep -q UNBALANCED "$work/report" || fail "the counts of the report do not add up"
+  local count
+  count=$("$millrace" count "$work/store" packages)
+  ((count == total)) || fail "$count records in the store, not $total"
+  printf 'every line adds up, and the store counts %s records\n' "$count"
+}
+
+answer() {
+  title "And it answers"
+  local id
+  id=$("$millrace" scan "$work/store" packages --limit=1 --prefix=dpkg: |
+    sed -n 's/^{"_id":"\([^"]*\)".*/\1/p')
+  printf '$ millrace get STORE packages %s\n' "$id"
+  "$millrace" get "$work/store" packages "$id" | cut -c1-200
+  printf '$ millrace stat STORE\n'
+  "$millrace" stat "$work/store"
+}
+
+gather
+import_and_kill
+check_what_survived
+import_all
+answer
+title "Done: nothing acknowledged was lost, nothing appeared in part"
