@@ -25,6 +25,12 @@ constexpr std::array<std::string_view, 5> kStorageValues = {
     "millrace/storage/commit_token.h", "millrace/storage/document.h",
     "millrace/storage/l0_buffer.h", "millrace/storage/row_key.h", "millrace/storage/write_batch.h"};
 
+constexpr std::array<std::string_view, 4> kLayers = {"messages", "storage", "runtime", "actors"};
+
+bool InLayer(const SourceFile& file) {
+  return std::find(kLayers.begin(), kLayers.end(), file.Folder()) != kLayers.end();
+}
+
 // Where a transaction begins: reads from the pool, the one write transaction, and what opening
 // does.
 constexpr std::array<std::string_view, 3> kTransactionSources = {
@@ -35,6 +41,7 @@ struct LineRule {
   const char* pattern;
   const char* message;
   bool headers_only = false;
+  bool layers_only = false;
   bool prose = false;  // Looks at comments, too.
 };
 
@@ -66,7 +73,8 @@ const std::vector<LineRule>& LineRules() {
        .message = "transactions begin in the sources that rules.cc lists"},
       {.name = "init_logging",
        .pattern = R"(\b(InitGoogleLogging|InstallFailureSignalHandler)\b)",
-       .message = "an embedded library configures nothing global"},
+       .message = "an embedded library configures nothing global",
+       .layers_only = true},
   };
   return *rules;
 }
@@ -191,7 +199,7 @@ std::string ToString(const Finding& finding) {
 std::vector<Finding> CheckLines(const SourceFile& file) {
   std::vector<Finding> findings;
   for (const LineRule& rule : LineRules()) {
-    if (rule.headers_only && !file.IsHeader()) {
+    if ((rule.headers_only && !file.IsHeader()) || (rule.layers_only && !InLayer(file))) {
       continue;
     }
     const std::regex pattern(rule.pattern);

@@ -81,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"Fixme", "bench/x.cc", "// FIXME: later\n", "fixme:1"},
         {"BareTodo", "bench/x.cc", "// TODO: later\n", "fixme:1"},
         {"TodoOfAnIssue", "bench/x.cc", "// TODO(12): later\n", ""},
-        {"InitLogging", "bench/x.cc", "void F() { google::InitGoogleLogging(n); }\n",
+        {"InitLogging", "storage/x.cc", "void F() { google::InitGoogleLogging(n); }\n",
          "init_logging:1"},
     }),
     [](const auto& info) { return info.param.name; });
