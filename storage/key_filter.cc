@@ -11,6 +11,8 @@ namespace {
 constexpr int kWords = 8;
 constexpr int kBitsPerKey = 4;
 constexpr size_t kKeysPerLine = 32;
+// However many keys are expected: 16 MiB.
+constexpr size_t kLinesMax = size_t{1} << 18;
 
 // Nine bits say which bit of the line is meant. The line itself is chosen by the hash's upper half,
 // so the rest is mixed once more.
@@ -30,7 +32,8 @@ struct alignas(64) KeyFilter::Line {
 };
 
 KeyFilter::KeyFilter(size_t expected_keys)
-    : arena_(alignof(Line)), line_count_(std::max<size_t>(1, expected_keys / kKeysPerLine)) {
+    : arena_(alignof(Line)),
+      line_count_(std::clamp<size_t>(expected_keys / kKeysPerLine, 1, kLinesMax)) {
 }
 
 absl::Status KeyFilter::Prepare() {

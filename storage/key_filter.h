@@ -13,7 +13,7 @@ namespace millrace::storage {
 
 // Says that a key is surely not in a set: a Bloom filter whose bits for one key lie in one cache
 // line, so a miss costs that line. Two bytes a key give 0.3 % false positives, which grow when more
-// keys than expected come; there is never a false negative.
+// keys than expected come; there is never a false negative. It takes at most 16 MiB.
 //
 // Thread-safe for one writer and many readers. Adding publishes nothing: a reader must have learned
 // of a key by other means (a published version) before the filter has to know it.

@@ -1,6 +1,7 @@
 #include "millrace/storage/key_filter.h"
 
 #include <cstdint>
+#include <limits>
 #include <string>
 
 #include "gtest/gtest.h"
@@ -30,6 +31,14 @@ TEST(KeyFilterTest, AlmostAllOtherKeysAreRuledOut) {
   uint64_t wrong = 0;
   for (uint64_t i = 0; i < kKeys; ++i) wrong += filter.MayContain(Key("other", i)) ? 1 : 0;
   EXPECT_LT(wrong, kKeys / 100);
+}
+
+TEST(KeyFilterTest, ItsSizeIsBounded) {
+  KeyFilter filter(std::numeric_limits<size_t>::max());
+  ASSERT_TRUE(filter.Prepare().ok());
+  EXPECT_LE(filter.mapped_bytes(), size_t{16} << 20);
+  filter.Add(KeyFilter::Hash("k"));
+  EXPECT_TRUE(filter.MayContain("k"));
 }
 
 TEST(KeyFilterTest, NothingIsInAnUnpreparedFilter) {
