@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "bench/commit_reads.h"
 #include "bench/commit_system.h"
 #include "bench/harness.h"
 #include "bench/slow_device.h"
@@ -251,8 +252,10 @@ void AddCases(BenchSuite& suite) {
 }  // namespace millrace
 
 int main(int argc, char** argv) {
+  if (millrace::FillStoreIfAsked()) return 1;
   millrace::BenchSuite suite("commit", argc, argv);
   millrace::AddCases(suite);
   millrace::AddGoals(suite);
+  millrace::AddReadCases(suite, argv[0]);
   return suite.Run();
 }
