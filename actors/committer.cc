@@ -193,8 +193,7 @@ absl::StatusOr<Version> Committer::Accept(const storage::WriteBatch& batch, Comm
     group_.AbandonBatch();
     return status;
   }
-  const absl::StatusOr<Version> version =
-      group_.AcceptBatch(l0_->active(), batch.operation_count());
+  absl::StatusOr<Version> version = group_.AcceptBatch(l0_->active(), batch.operation_count());
   if (!version.ok()) return version;
   if (active_first_version_ == storage::kNoVersion) {
     active_first_version_ = *version;
@@ -320,7 +319,7 @@ bool Committer::ReadyToStop() {
   return !log_failure_.ok() || (!flushing && !WantsRotation());
 }
 
-void Committer::OnStop(StopReason reason) {
+void Committer::OnStop(StopReason /*reason*/) {
   current_.Renew();  // No read transaction may outlive the environment.
   AnswerFlushWaiters(log_failure_.ok() ? absl::CancelledError("the engine is stopping")
                                        : log_failure_);

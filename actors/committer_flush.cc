@@ -25,7 +25,7 @@ void Committer::StartFlushes() {
   MaybeRotate();
 }
 
-void Committer::Handle(Flush flush, Reply<FlushReceipt> reply) {
+void Committer::Handle(Flush /*flush*/, Reply<FlushReceipt> reply) {
   CloseGroup();
   if (!log_failure_.ok()) return reply.Send(log_failure_);
   flush_waiters_.push_back({log_->last_version(), std::move(reply)});
@@ -135,7 +135,7 @@ void Committer::MaybeRotate() {
 
 // LMDB never gets ahead of the log on the disk: what is rotated is synced first.
 absl::Status Committer::Rotate() {
-  if (const absl::Status status = log_->Sync(); !status.ok()) {
+  if (absl::Status status = log_->Sync(); !status.ok()) {
     FailLog(status);
     return status;
   }

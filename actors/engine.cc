@@ -175,7 +175,7 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
 absl::Status Engine::Parts::Start() {
   Runtime::Options runtime_options;
   runtime_options.shutdown_timeout = options.shutdown_timeout;
-  runtime_options.on_escalate = [this](Cell& actor, const absl::Status& cause) {
+  runtime_options.on_escalate = [this](Cell& /*actor*/, const absl::Status& cause) {
     health.Fail(cause);
     backpressure->Close(cause);
     WantStop();

@@ -25,7 +25,7 @@ void FlushStreamer::Handle(Retired retired) {
   }
 }
 
-void FlushStreamer::Handle(PrepareLog prepare) {
+void FlushStreamer::Handle(PrepareLog /*prepare*/) {
   while (PrepareStep()) {
   }
 }

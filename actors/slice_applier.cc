@@ -44,7 +44,7 @@ absl::StatusOr<SliceApplied> SliceApplier::Apply(const ApplySlice& slice) {
 
 absl::Status SliceApplier::Commit() {
   if (!transaction_.has_value()) return absl::OkStatus();
-  const absl::Status status = transaction_->Commit();
+  absl::Status status = transaction_->Commit();
   transaction_.reset();
   row_count_ = 0;
   if (!status.ok()) {

@@ -49,11 +49,11 @@ void Writer::OnBatchEnd() {
   SetTimer(kPauseTimer, pause);
 }
 
-void Writer::OnTimer(TimerId timer) {
+void Writer::OnTimer(TimerId /*timer*/) {
   Answer();
 }
 
-void Writer::OnStop(StopReason reason) {
+void Writer::OnStop(StopReason /*reason*/) {
   if (applier_.open()) {
     if (const absl::Status status = Commit(); !status.ok()) FailWaiting(status);
   }

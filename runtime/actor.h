@@ -130,6 +130,7 @@ class Actor : private OwnsMailbox<Envelope<Messages...>>, public Cell {
         deadline == nullptr ? mailbox_.Send(std::move(envelope), kSlot, bytes)
                             : mailbox_.SendUntil(std::move(envelope), kSlot, bytes, *deadline);
     if (admission != Admission::kAdmitted) {
+      // What was refused was not taken. NOLINTNEXTLINE(bugprone-use-after-move)
       if (ReplyCellBase* cell = envelope.tail.reply.Detach()) cell->Fail(RefusalOf(admission));
     }
     return admission;
@@ -148,6 +149,7 @@ class Actor : private OwnsMailbox<Envelope<Messages...>>, public Cell {
                                           .slot = Slot::kReserved});
     const Admission admission = mailbox_.Send(producer, std::move(envelope), Slot::kReserved);
     if (admission != Admission::kAdmitted) {
+      // What was refused was not taken. NOLINTNEXTLINE(bugprone-use-after-move)
       if (ReplyCellBase* cell = envelope.tail.reply.Detach()) cell->Fail(RefusalOf(admission));
     }
     return admission;

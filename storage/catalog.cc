@@ -8,7 +8,7 @@
 namespace millrace::storage {
 
 absl::Status CheckCollectionName(std::string_view name) {
-  const absl::Status status = CheckId(name);
+  absl::Status status = CheckId(name);
   if (status.ok()) return status;
   return absl::InvalidArgumentError(absl::StrCat("the collection's name: ", status.message()));
 }
