@@ -231,7 +231,13 @@ void Committer::AdmitParked() {
   if (backpressure.parked_count() == 0) return;
   const MonotonicTime now = clock().Now();
   backpressure.Expire(now, neighbours_.health.status());
-  while (std::optional<Backpressure::Parked> parked = backpressure.Take(now)) {
+  // What a client sent before it parked something is handled first. Counting who waits before
+  // looking into the mailbox makes sure that it is seen there.
+  size_t admissible_count = backpressure.parked_count();
+  if (queued_count() > 0) return;  // Another turn follows.
+  while (admissible_count-- > 0) {
+    std::optional<Backpressure::Parked> parked = backpressure.Take(now);
+    if (!parked.has_value()) break;
     Handle(std::move(parked->commit), std::move(parked->reply));
     backpressure.SetL0Bytes(l0_->Bytes() + group_.bytes());  // The group will be in L0 soon.
   }

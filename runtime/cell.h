@@ -105,6 +105,9 @@ class Cell : private ReplyCollector {
   void Fail(absl::Status cause);
   // True once the mailbox is closed: long handlers look at it between slices.
   bool stop_requested() const { return gate_.closed(); }
+  // In OnBatchEnd: messages that were admitted and not delivered yet. Whatever happened before a
+  // load-acquire on this thread is in it.
+  uint32_t queued_count() const { return gate_.depth(); }
   // Counts the lives of this actor, from 0.
   uint32_t incarnation() const { return incarnation_; }
 
