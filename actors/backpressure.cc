@@ -1,6 +1,7 @@
 #include "millrace/actors/backpressure.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -74,13 +75,11 @@ void Backpressure::Expire(MonotonicTime now, const absl::Status& reason) {
     parked_count_.store(parked_.size(), std::memory_order_release);
   }
   for (Parked& parked : expired) {
-    absl::Status status = reason;
-    if (status.ok()) {
-      status = absl::ResourceExhaustedError(
-          absl::StrCat("the commit waited until its deadline: L0 holds ", l0_bytes(),
-                       " bytes that are not flushed yet, the limit is ", limits_.hard_bytes_max));
-    }
-    parked.reply.Send(WithOutcome(std::move(status), Outcome::kNotExecuted));
+    std::string message =
+        absl::StrCat("the commit waited until its deadline: L0 holds ", l0_bytes(),
+                     " bytes that are not flushed yet, the limit is ", limits_.hard_bytes_max);
+    if (!reason.ok()) absl::StrAppend(&message, "; flushes fail: ", reason.message());
+    parked.reply.Send(WithOutcome(absl::ResourceExhaustedError(message), Outcome::kNotExecuted));
   }
 }
 

@@ -57,8 +57,8 @@ class Backpressure {
   uint64_t l0_bytes() const { return l0_bytes_.load(std::memory_order_relaxed); }
   // The next commit that may go in now; the Committer handles it as if it had just been received.
   std::optional<Parked> Take(MonotonicTime now);
-  // Answers what is past its deadline: DeadlineExceeded, or ResourceExhausted with `reason` past
-  // the hard limit.
+  // Answers ResourceExhausted to what is past its deadline, with `reason` if that is not OK: why
+  // nothing is flushed.
   void Expire(MonotonicTime now, const absl::Status& reason);
   // L0's part of the soft limit.
   double fill() const {

@@ -31,8 +31,10 @@ using storage::Collection;
 
 constexpr char kStopped[] = "the engine is stopping or has stopped; open the store again";
 
-absl::Status Stopped() {
-  return WithOutcome(absl::CancelledError(kStopped), Outcome::kNotExecuted);
+// Not inlined: GCC 12 believes then that the answer frees the other end too.
+template <typename T>
+[[gnu::noinline]] void Refuse(Reply<T> reply, absl::Status status) {
+  reply.Send(std::move(status));
 }
 
 storage::EnvironmentOptions EnvironmentOptionsOf(std::string_view directory,
@@ -74,6 +76,7 @@ struct Engine::Parts {
   void Close();
   void WantStop();
   EngineStatus Status() const;
+  absl::Status Stopped() const;
 
   const EngineOptions options;
   Clock& clock;
@@ -132,6 +135,7 @@ absl::Status Engine::Parts::Open(std::string_view directory) {
       {.directory = storage::JoinPath(directory, "log"), .file_bytes = options.log_file_bytes},
       {.expected_rows = options.rotate_rows}, view);
   if (!recovered.ok()) return recovered.status();
+  for (const std::string& warning : recovered->report.warnings) LOG(WARNING) << warning;
   BuildActors(*std::move(permit), *std::move(recovered));
   if (absl::Status status = Start(); !status.ok()) return status;
   admitting.store(true, std::memory_order_release);
@@ -140,9 +144,9 @@ absl::Status Engine::Parts::Open(std::string_view directory) {
 
 void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered) {
   const uint64_t hard_bytes = environment->quota().l0_hard_bytes();
+  const uint64_t soft_bytes = std::min(options.l0_soft_bytes_max, hard_bytes / 2);
   backpressure = std::make_unique<Backpressure>(
-      Backpressure::Limits{.soft_bytes_max = std::min(options.l0_soft_bytes_max, hard_bytes / 2),
-                           .hard_bytes_max = hard_bytes});
+      Backpressure::Limits{.soft_bytes_max = soft_bytes, .hard_bytes_max = hard_bytes});
   writer = std::make_unique<Writer>(Named("writer", clock), *environment, std::move(permit), pacing,
                                     health);
   finalizer = std::make_unique<FlushFinalizer>(Named("finalizer", clock), *writer);
@@ -158,7 +162,8 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
       Committer::Options{.sync_interval = options.sync_interval,
                          .group_bytes_max = std::min<size_t>(storage::WriteBatch::kBytesMax,
                                                              options.log_file_bytes / 4),
-                         .rotate_bytes = options.rotate_bytes,
+                         // A small quota shrinks the limits; who waits there waits for a flush.
+                         .rotate_bytes = std::min(options.rotate_bytes, soft_bytes),
                          .rotate_rows = options.rotate_rows,
                          .rotate_interval = options.rotate_interval},
       std::move(recovered),
@@ -228,6 +233,12 @@ void Engine::Parts::WantStop() {
   if (!stop_wanted.HasBeenNotified()) stop_wanted.Notify();
 }
 
+// What calls are answered that are no longer let in: why the engine failed, if it did.
+absl::Status Engine::Parts::Stopped() const {
+  const absl::Status cause = health.final_cause();
+  return WithOutcome(cause.ok() ? absl::CancelledError(kStopped) : cause, Outcome::kNotExecuted);
+}
+
 EngineStatus Engine::Parts::Status() const {
   EngineStatus status;
   status.published_version = view.published();
@@ -256,7 +267,7 @@ absl::StatusOr<Collection> Engine::OpenCollection(std::string_view name) {
 }
 
 absl::StatusOr<Collection> Engine::CreateCollection(std::string_view name) {
-  if (!parts_->admitting.load(std::memory_order_acquire)) return Stopped();
+  if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
   return parts_->committer->Ask(DefineCollection{.name = std::string(name)})
       .Wait(parts_->options.commit_timeout);
 }
@@ -270,10 +281,10 @@ absl::StatusOr<std::vector<Collection>> Engine::ListCollections() {
 Pending<CommitReceipt> Engine::Commit(storage::WriteBatch batch, const CommitOptions& options) {
   absl::Status refusal = batch.status();
   if (refusal.ok() && batch.empty()) refusal = absl::InvalidArgumentError("the batch is empty");
-  if (!parts_->admitting.load(std::memory_order_acquire)) refusal = Stopped();
+  if (!parts_->admitting.load(std::memory_order_acquire)) refusal = parts_->Stopped();
   if (!refusal.ok()) {
     auto [reply, pending] = MakeReply<CommitReceipt>();
-    reply.Send(WithOutcome(std::move(refusal), Outcome::kNotExecuted));
+    Refuse(std::move(reply), WithOutcome(std::move(refusal), Outcome::kNotExecuted));
     return std::move(pending);
   }
   batch.Normalize();
@@ -298,13 +309,13 @@ CommitToken Engine::NewToken() {
 }
 
 absl::StatusOr<CommitOutcome> Engine::GetOutcome(CommitToken token) {
-  if (!parts_->admitting.load(std::memory_order_acquire)) return Stopped();
+  if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
   return parts_->committer->Ask(FindOutcome{.token = token}).Wait(parts_->options.commit_timeout);
 }
 
 absl::StatusOr<storage::Snapshot> Engine::TakeSnapshot(std::string_view owner) {
   absl::ReaderMutexLock lock(&parts_->closing);
-  if (!parts_->admitting.load(std::memory_order_acquire)) return Stopped();
+  if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
   const absl::Time now = absl::UnixEpoch() + (parts_->clock.Now() - MonotonicTime());
   return storage::Snapshot::Take(
       {.environment = *parts_->environment, .view = parts_->view, .leases = parts_->leases}, owner,
@@ -312,6 +323,11 @@ absl::StatusOr<storage::Snapshot> Engine::TakeSnapshot(std::string_view owner) {
 }
 
 Pending<FlushReceipt> Engine::Flush() {
+  if (!parts_->admitting.load(std::memory_order_acquire)) {
+    auto [reply, pending] = MakeReply<FlushReceipt>();
+    Refuse(std::move(reply), parts_->Stopped());
+    return std::move(pending);
+  }
   return parts_->committer->Ask(millrace::Flush{});
 }
 

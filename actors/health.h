@@ -15,6 +15,11 @@ class Health {
     absl::MutexLock lock(&mutex_);
     return final_.ok() ? trouble_ : final_;
   }
+  // OK, or the first final cause.
+  absl::Status final_cause() const {
+    absl::MutexLock lock(&mutex_);
+    return final_;
+  }
   // OK clears it.
   void SetTrouble(absl::Status status) {
     absl::MutexLock lock(&mutex_);
