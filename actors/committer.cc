@@ -140,8 +140,8 @@ void Committer::Handle(FindOutcome find, Reply<CommitOutcome> reply) {
         CommitOutcome{.state = CommitOutcome::State::kCommitted, .version = found->version});
   }
   if (found->pruned) return reply.Send(CommitOutcome{.state = CommitOutcome::State::kPruned});
-  ruled_out_.push_back(find.token);
-  if (ruled_out_.size() > kRuledOutMax) ruled_out_.pop_front();
+  ruled_out_.insert(find.token);
+  if (ruled_out_.size() > kRuledOutMax) ruled_out_.erase(ruled_out_.begin());
   reply.Send(CommitOutcome{.state = CommitOutcome::State::kAborted});
 }
 
@@ -175,8 +175,7 @@ void Committer::OnTimer(TimerId timer) {
 
 // A batch is accepted when nothing in it can fail any more.
 absl::StatusOr<Version> Committer::Accept(const storage::WriteBatch& batch, CommitToken token) {
-  const bool ruled_out = token.epoch != 0 &&
-                         std::find(ruled_out_.begin(), ruled_out_.end(), token) != ruled_out_.end();
+  const bool ruled_out = token.epoch != 0 && ruled_out_.contains(token);
   if (ruled_out) {
     return absl::AbortedError("the commit's outcome was asked for before it began: it is aborted");
   }

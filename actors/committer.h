@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -173,7 +174,7 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
 
   // Outcomes not in LMDB yet, and tokens that were said to be aborted: those can no longer commit.
   std::map<storage::CommitToken, storage::Version> recent_outcomes_ ABSL_GUARDED_BY(owner_);
-  std::deque<storage::CommitToken> ruled_out_ ABSL_GUARDED_BY(owner_);
+  std::set<storage::CommitToken> ruled_out_ ABSL_GUARDED_BY(owner_);
 };
 
 }  // namespace millrace

@@ -309,6 +309,9 @@ CommitToken Engine::NewToken() {
 }
 
 absl::StatusOr<CommitOutcome> Engine::GetOutcome(CommitToken token) {
+  if (token.epoch == 0) {
+    return absl::InvalidArgumentError("the token names no commit; Engine::NewToken gives one");
+  }
   if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
   return parts_->committer->Ask(FindOutcome{.token = token}).Wait(parts_->options.commit_timeout);
 }

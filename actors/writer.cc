@@ -1,5 +1,7 @@
 #include "millrace/actors/writer.h"
 
+#include <algorithm>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -43,7 +45,7 @@ void Writer::Handle(ApplySlice slice, Reply<SliceApplied> reply) {
 void Writer::OnBatchEnd() {
   if (waiting_.empty()) return;
   const MonotonicTime begin = clock().Now();
-  if (const absl::Status status = Commit(); !status.ok()) FailWaiting(status);
+  EndTransaction();
   const absl::Duration pause = pacing_.PauseAfter(clock().Now() - begin);
   if (pause <= absl::ZeroDuration()) return Answer();
   SetTimer(kPauseTimer, pause);
@@ -54,10 +56,15 @@ void Writer::OnTimer(TimerId /*timer*/) {
 }
 
 void Writer::OnStop(StopReason /*reason*/) {
-  if (applier_.open()) {
-    if (const absl::Status status = Commit(); !status.ok()) FailWaiting(status);
-  }
+  EndTransaction();
   Answer();
+}
+
+// What is decided waits for its answer apart from what is still in a transaction.
+void Writer::EndTransaction() {
+  if (const absl::Status status = Commit(); !status.ok()) FailWaiting(status);
+  std::move(waiting_.begin(), waiting_.end(), std::back_inserter(decided_));
+  waiting_.clear();
 }
 
 absl::Status Writer::Commit() {
@@ -85,8 +92,8 @@ void Writer::FailWaiting(const absl::Status& status) {
 }
 
 void Writer::Answer() {
-  for (Waiting& waiting : waiting_) waiting.reply.Send(std::move(waiting.answer));
-  waiting_.clear();
+  for (Waiting& decided : decided_) decided.reply.Send(std::move(decided.answer));
+  decided_.clear();
 }
 
 }  // namespace millrace

@@ -37,6 +37,7 @@ class Writer final : public Actor<Writer, ApplySlice> {
     absl::StatusOr<SliceApplied> answer;
   };
 
+  void EndTransaction() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   absl::Status Commit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void FailWaiting(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Answer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
@@ -47,7 +48,8 @@ class Writer final : public Actor<Writer, ApplySlice> {
 
   // Touched only on the Writer thread.
   SliceApplier applier_ ABSL_GUARDED_BY(owner_);
-  std::vector<Waiting> waiting_ ABSL_GUARDED_BY(owner_);  // For the open transaction, or the pause.
+  std::vector<Waiting> waiting_ ABSL_GUARDED_BY(owner_);  // For the open transaction.
+  std::vector<Waiting> decided_ ABSL_GUARDED_BY(owner_);  // For the end of the pause.
   absl::Status failure_ ABSL_GUARDED_BY(owner_);
 };
 

@@ -29,8 +29,8 @@ struct CommitReceipt {
 
 // Commits a batch. FailedPrecondition: a precondition does not hold. NotFound: an unknown
 // collection. InvalidArgument: the batch cannot be committed at all. ResourceExhausted: L0 or the
-// quota is full. DeadlineExceeded: not started in time. Cancelled: the engine is stopping. Outcome
-// (messages/error.h) is kUnknown only if the log failed.
+// quota is full. DeadlineExceeded: the mailbox had no room in time. Cancelled: the engine is
+// stopping. Outcome (messages/error.h) is kUnknown only if the log failed.
 struct Commit {
   using ReplyType = CommitReceipt;
   storage::WriteBatch batch;

@@ -114,20 +114,19 @@ absl::StatusOr<Version> ReadIngestedVersion(const ReadTransaction& transaction) 
 }
 
 std::string EncodeNumber(uint64_t number) {
-  std::string bytes(sizeof(number), '\0');
-  std::memcpy(bytes.data(), &number, sizeof(number));
-  return bytes;
+  const uint64_t row[2] = {number, XXH3_64bits(&number, sizeof(number))};
+  return std::string(reinterpret_cast<const char*>(row), sizeof(row));
 }
 
 absl::StatusOr<uint64_t> DecodeNumber(std::string_view bytes, std::string_view name) {
-  uint64_t number = 0;
-  if (bytes.size() != sizeof(number)) {
-    return absl::DataLossError(absl::StrCat("the row '", ToAbsl(name),
-                                            "' of tree meta in store.mdb is damaged: it has ",
-                                            bytes.size(), " bytes"));
+  uint64_t row[2] = {};
+  if (bytes.size() == sizeof(row)) {
+    std::memcpy(row, bytes.data(), sizeof(row));
+    if (row[1] == XXH3_64bits(row, sizeof(row[0]))) return row[0];
   }
-  std::memcpy(&number, bytes.data(), sizeof(number));
-  return number;
+  return absl::DataLossError(absl::StrCat("the row '", ToAbsl(name),
+                                          "' of tree meta in store.mdb is damaged: its checksum "
+                                          "does not match; restore the store from a copy"));
 }
 
 std::string EncodeManifest(const Manifest& manifest) {

@@ -67,12 +67,12 @@ absl::StatusOr<FlushRow> DecodeFlushRow(std::string_view bytes);
 std::string ManifestKey(uint64_t id);
 inline constexpr std::string_view kHeadKey = "head";    // In `meta`: id of the head manifest.
 inline constexpr std::string_view kFlushKey = "flush";  // In `meta`: the flush row.
-// In `meta`, eight bytes: the newest version of which L1 may hold a row. Set by a flush's first
+// In `meta`: the newest version of which L1 may hold a row. Set by a flush's first
 // slice.
 inline constexpr std::string_view kIngestedKey = "ingested";
-// The eight-byte rows.
+// A row that is one number, behind its checksum.
 std::string EncodeNumber(uint64_t number);
-// DataLoss unless there are eight bytes; `name` is for the message.
+// DataLoss unless the bytes are a number as it was written; `name` is the row's, for the message.
 absl::StatusOr<uint64_t> DecodeNumber(std::string_view bytes, std::string_view name);
 
 }  // namespace millrace::storage
