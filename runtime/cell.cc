@@ -252,20 +252,24 @@ StepOutcome Cell::RunningStep() {
   }
   const uint32_t messages = RunBatch();
   if (handlers_ran_ || messages > 0) {
-    if (handlers_ran_ && state() == ActorState::kRunning) {
-      Guard("OnBatchEnd", [this] { CallOnBatchEnd(); });
-    }
-    ApplyFailure();
-    const absl::Duration busy = clock().Now() - batch_time_;
-    const auto busy_ns = static_cast<uint64_t>(absl::ToInt64Nanoseconds(busy));
-    metrics_.busy_ns.Add(busy_ns);
-    if (messages > 0) metrics_.handling_ns.Add(busy_ns / messages, messages);
-    metrics_.current_message.Set(0);
-    metrics_.batch_began_ns.Set(0);
+    EndBatch(messages);
     return {.worked = true, .messages = messages};
   }
   if (closing && TryFinish()) return {.finished = true};
   return {.next_deadline = timers_.NextDeadline()};
+}
+
+void Cell::EndBatch(uint32_t messages) {
+  if (handlers_ran_ && state() == ActorState::kRunning) {
+    Guard("OnBatchEnd", [this] { CallOnBatchEnd(); });
+  }
+  ApplyFailure();
+  const absl::Duration busy = clock().Now() - batch_time_;
+  const auto busy_ns = static_cast<uint64_t>(absl::ToInt64Nanoseconds(busy));
+  metrics_.busy_ns.Add(busy_ns);
+  if (messages > 0) metrics_.handling_ns.Add(busy_ns / messages, messages);
+  metrics_.current_message.Set(0);
+  metrics_.batch_began_ns.Set(0);
 }
 
 bool Cell::NothingToDo() {

@@ -156,6 +156,7 @@ class Cell : private ReplyCollector {
   bool RunDoorbell();
   bool NoticeClosing();
   uint32_t RunBatch();
+  void EndBatch(uint32_t messages);
   void ApplyFailure();
   void Escalate(absl::Status cause);
   void BeginRestart(size_t recent_failures);
