@@ -12,12 +12,17 @@ constexpr double kGrowthMin = 1.0;
 constexpr double kGrowthMax = 16.0;
 constexpr uint64_t kMeasurableFlushBytes = 1 << 20;
 
-absl::Status Refused(const char* what, uint64_t used_bytes, uint64_t unflushed_bytes, double growth,
-                     uint64_t limit_bytes, uint64_t quota_bytes) {
+// OK if what is used, and what unflushed rows will become, stays within the limit.
+absl::Status Admit(const Quota& quota, const char* what, uint64_t used_bytes,
+                   uint64_t unflushed_bytes, uint64_t limit_bytes) {
+  const double growth = quota.growth();
+  const double wanted =
+      static_cast<double>(used_bytes) + growth * static_cast<double>(unflushed_bytes);
+  if (wanted <= static_cast<double>(limit_bytes)) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrCat(
       what, " refused: the store uses ", used_bytes, " bytes and ", unflushed_bytes,
       " unflushed bytes will take about ", growth, " times as much, the limit is ", limit_bytes,
-      " of a quota of ", quota_bytes, " bytes; delete data or raise the quota"));
+      " of a quota of ", quota.quota_bytes(), " bytes; delete data or raise the quota"));
 }
 
 }  // namespace
@@ -39,18 +44,11 @@ void Quota::RecordFlush(uint64_t l0_bytes, int64_t grown_bytes) {
 }
 
 absl::Status Quota::AdmitPut(uint64_t used_bytes, uint64_t unflushed_bytes) const {
-  const uint64_t limit = quota_bytes_ - reserve_bytes_;
-  const double wanted =
-      static_cast<double>(used_bytes) + growth() * static_cast<double>(unflushed_bytes);
-  if (wanted <= static_cast<double>(limit)) return absl::OkStatus();
-  return Refused("put", used_bytes, unflushed_bytes, growth(), limit, quota_bytes_);
+  return Admit(*this, "put", used_bytes, unflushed_bytes, quota_bytes_ - reserve_bytes_);
 }
 
 absl::Status Quota::AdmitDelete(uint64_t used_bytes, uint64_t unflushed_bytes) const {
-  const double wanted =
-      static_cast<double>(used_bytes) + growth() * static_cast<double>(unflushed_bytes);
-  if (wanted <= static_cast<double>(quota_bytes_)) return absl::OkStatus();
-  return Refused("delete", used_bytes, unflushed_bytes, growth(), quota_bytes_, quota_bytes_);
+  return Admit(*this, "delete", used_bytes, unflushed_bytes, quota_bytes_);
 }
 
 absl::Status Quota::AdmitCommit(uint64_t used_before, uint64_t used_after, bool reclaiming) const {
