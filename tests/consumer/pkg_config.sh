@@ -1,5 +1,5 @@
 #!/bin/bash
-# pkg_config.sh SOURCE OUTPUT: builds and runs SOURCE with nothing but what pkg-config answers.
+# pkg_config.sh SOURCE PROGRAM README: builds and runs SOURCE with nothing but what pkg-config answers.
 # PREFIX, LIBDIR, CXX and STATIC (--static or nothing) come from the environment.
 set -euo pipefail
 export PKG_CONFIG_PATH="$PREFIX/$LIBDIR/pkgconfig"
@@ -10,6 +10,6 @@ prefix=$(pkg-config --variable=prefix millrace)
 }
 read -ra cflags < <(pkg-config --cflags millrace)
 read -ra libs < <(pkg-config ${STATIC:-} --libs millrace)
+mkdir -p "$(dirname "$2")"
 "$CXX" -std=c++20 "${cflags[@]}" "$1" -o "$2" "${libs[@]}" -Wl,-rpath,"$PREFIX/$LIBDIR"
-cd "$(dirname "$2")"
-exec "$2"
+exec bash "$(dirname "$0")/run_program.sh" "$2" "$3"

@@ -1,7 +1,6 @@
 # Installs what was built, static or shared as this build is, and lets the project beside this file
 # find it with find_package, and its program with pkg-config; both build and run.
 set(consumer_prefix "${CMAKE_CURRENT_BINARY_DIR}/consumer/prefix")
-set(consumer_library "$<TARGET_FILE_DIR:millrace_actors>")
 
 add_test(NAME ConsumerTest.Install
          COMMAND ${CMAKE_COMMAND} "-DBUILD=${PROJECT_BINARY_DIR}" "-DPREFIX=${consumer_prefix}"
@@ -13,14 +12,17 @@ add_test(NAME ConsumerTest.FindPackage
                  --build-generator Ninja --build-makeprogram "${CMAKE_MAKE_PROGRAM}"
                  --build-options "-DCMAKE_PREFIX_PATH=${consumer_prefix}"
                                  "-DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}"
-                 --test-command "${CMAKE_CURRENT_BINARY_DIR}/consumer/find_package/consumer")
+                 --test-command bash "${CMAKE_CURRENT_SOURCE_DIR}/consumer/run_program.sh"
+                                "${CMAKE_CURRENT_BINARY_DIR}/consumer/find_package/consumer"
+                                "${PROJECT_SOURCE_DIR}/README.md")
 add_test(NAME ConsumerTest.PkgConfig
          COMMAND ${CMAKE_COMMAND} -E env "CXX=${CMAKE_CXX_COMPILER}"
                  "PREFIX=${consumer_prefix}" "LIBDIR=${CMAKE_INSTALL_LIBDIR}"
                  "STATIC=$<IF:$<BOOL:${BUILD_SHARED_LIBS}>,,--static>"
                  bash "${CMAKE_CURRENT_SOURCE_DIR}/consumer/pkg_config.sh"
                  "${CMAKE_CURRENT_SOURCE_DIR}/consumer/main.cc"
-                 "${CMAKE_CURRENT_BINARY_DIR}/consumer/pkg_config")
+                 "${CMAKE_CURRENT_BINARY_DIR}/consumer/pkg_config/consumer"
+                 "${PROJECT_SOURCE_DIR}/README.md")
 add_test(NAME ConsumerTest.ReadmeShowsTheProgramThatIsTested
          COMMAND bash "${CMAKE_CURRENT_SOURCE_DIR}/consumer/readme.sh"
                  "${PROJECT_SOURCE_DIR}/README.md" "${CMAKE_CURRENT_SOURCE_DIR}/consumer/main.cc")
