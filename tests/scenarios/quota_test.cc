@@ -107,12 +107,9 @@ TEST(QuotaTest, FullStoreStaysReadableAndReopens) {
   engine.reset();
   engine = OpenEngine(directory.path(), SmallQuota());
   ExpectBatches(*engine, 0, number);
-  EXPECT_EQ(engine->Commit(NumberedBatch(collection, number, kPadding))
-                .Wait(testing::kPatience)
-                .status()
-                .code(),
-            Code::kResourceExhausted);
-  EXPECT_FALSE(engine->CreateCollection("one more").ok());
+  // What was unflushed may have become smaller in LMDB than was reckoned: fill that up too.
+  EXPECT_EQ(FillUp(*engine, collection, &number).code(), Code::kResourceExhausted);
+  ExpectBatches(*engine, 0, number);
   // A store that is opened with a larger quota goes on where it was refused.
   EngineOptions larger = SmallQuota();
   larger.quota_bytes *= 2;
