@@ -11,6 +11,8 @@ namespace {
 
 constexpr char kOutcomeUrl[] = "millrace/outcome";
 constexpr char kOwnerPidUrl[] = "millrace/owner-pid";
+constexpr char kConflictIndexUrl[] = "millrace/conflict-index";
+constexpr char kConflictOwnerUrl[] = "millrace/conflict-owner";
 
 }  // namespace
 
@@ -34,6 +36,19 @@ std::optional<pid_t> GetOwnerPid(const absl::Status& status) {
   pid_t pid = 0;
   if (!payload.has_value() || !absl::SimpleAtoi(std::string(*payload), &pid)) return std::nullopt;
   return pid;
+}
+
+absl::Status WithIndexConflict(absl::Status status, const IndexConflict& conflict) {
+  status.SetPayload(kConflictIndexUrl, absl::Cord(conflict.index));
+  status.SetPayload(kConflictOwnerUrl, absl::Cord(conflict.owner));
+  return status;
+}
+
+std::optional<IndexConflict> GetIndexConflict(const absl::Status& status) {
+  const auto index = status.GetPayload(kConflictIndexUrl);
+  const auto owner = status.GetPayload(kConflictOwnerUrl);
+  if (!index.has_value() || !owner.has_value()) return std::nullopt;
+  return IndexConflict{.index = std::string(*index), .owner = std::string(*owner)};
 }
 
 }  // namespace millrace

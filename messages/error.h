@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 
@@ -23,5 +24,13 @@ Outcome GetOutcome(const absl::Status& status);
 // The process that holds the store (code Unavailable).
 absl::Status WithOwnerPid(absl::Status status, pid_t pid);
 std::optional<pid_t> GetOwnerPid(const absl::Status& status);
+
+// Who has the value that a unique index allows once (code AlreadyExists).
+struct IndexConflict {
+  std::string index;  // Its name.
+  std::string owner;  // The id of the record that has the value.
+};
+absl::Status WithIndexConflict(absl::Status status, const IndexConflict& conflict);
+std::optional<IndexConflict> GetIndexConflict(const absl::Status& status);
 
 }  // namespace millrace

@@ -9,6 +9,7 @@
 #include "millrace/messages/commit.h"
 #include "millrace/storage/commit_token.h"
 #include "millrace/storage/l0_buffer.h"
+#include "millrace/storage/marks.h"
 #include "millrace/storage/row_key.h"
 
 namespace millrace {
@@ -43,6 +44,8 @@ struct FlushJob {
   // Log files below this one hold nothing newer than last_version.
   uint64_t log_floor = 0;
   std::shared_ptr<const storage::L0Buffer> sealed;
+  // What is maintained of its records: as it was at the rotation, or at the start of this life.
+  storage::MarksRef marks;
   // Of a flush that an earlier life began: rows up to this key, and so many slices, are in LMDB.
   std::string resume_after;
   uint64_t resume_slice = 0;

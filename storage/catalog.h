@@ -17,7 +17,20 @@ namespace millrace::storage {
 
 // What a catalog row defines; stands where a record's key has the collection. The numbers are
 // format.
-enum class CatalogKind : uint8_t { kCollection = 1 };
+enum class CatalogKind : uint8_t { kCollection = 1, kIndex = 2, kRelation = 3, kCounter = 4 };
+
+// What the keys of all rows of a kind begin with; the name follows.
+std::string CatalogPrefix(CatalogKind kind);
+// A member of a definition: a number above 0, or 0 if there is none; a text, or none.
+uint64_t CatalogNumber(DocumentView definition, std::string_view member);
+std::string_view CatalogText(DocumentView definition, std::string_view member);
+// InvalidArgument, about `what`, unless `name` has 1 to 255 bytes of valid UTF-8.
+absl::Status CheckCatalogName(std::string_view name, std::string_view what);
+
+// A counter remembers the last id that was given, so that none is given again.
+std::string IndexCounterKey();
+Document EncodeCounter(uint64_t last);
+uint64_t ReadCounter(std::string_view document);
 
 // InvalidArgument unless `name` has 1 to 255 bytes of valid UTF-8.
 absl::Status CheckCollectionName(std::string_view name);

@@ -7,7 +7,16 @@
 namespace millrace::storage {
 
 TreeId TreeOf(std::string_view row_key) {
-  return static_cast<Tree>(row_key.front()) == Tree::kCatalog ? TreeId::kCatalog : TreeId::kRecords;
+  switch (static_cast<Tree>(row_key.front())) {
+    case Tree::kCatalog:
+      return TreeId::kCatalog;
+    case Tree::kRelations:
+      return TreeId::kRelations;
+    case Tree::kRecords:
+    case Tree::kCandidates:  // Candidates are in no tree; nobody asks for theirs.
+      break;
+  }
+  return TreeId::kRecords;
 }
 
 std::string_view KeyInTree(std::string_view row_key) {

@@ -1,21 +1,19 @@
 #include "millrace/storage/meta.h"
 
 #include <cstring>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "flatbuffers/flexbuffers.h"
 #include "xxhash.h"
 
 #include "millrace/storage/environment.h"
+#include "millrace/storage/sealed_row.h"
 
 namespace millrace::storage {
 namespace {
 
-// Row = XXH3-64 of the rest | FlexBuffer map. Counts are a flat vector: branch, collection, count,
-// ...
-constexpr size_t kChecksumBytes = sizeof(uint64_t);
+constexpr std::string_view kAdvice = "restore the store from a copy";
 
+// A flat vector: branch, collection, count, ...
 void AddCounts(const char* name, const CountMap& counts, flexbuffers::Builder* builder) {
   builder->Vector(name, [&] {
     for (const auto& [key, count] : counts) {
@@ -33,33 +31,6 @@ CountMap ReadCounts(flexbuffers::Reference reference) {
     counts[{flat[i].AsUInt64(), flat[i + 1].AsUInt64()}] = flat[i + 2].AsInt64();
   }
   return counts;
-}
-
-std::string Seal(flexbuffers::Builder* builder) {
-  builder->Finish();
-  const std::vector<uint8_t>& body = builder->GetBuffer();
-  const uint64_t checksum = XXH3_64bits(body.data(), body.size());
-  std::string row(kChecksumBytes + body.size(), '\0');
-  std::memcpy(row.data(), &checksum, kChecksumBytes);
-  std::memcpy(row.data() + kChecksumBytes, body.data(), body.size());
-  return row;
-}
-
-// FlexBuffers trusts its bytes, so nothing is read before the checksum has vouched for them.
-absl::StatusOr<std::string> Unseal(std::string_view row, const char* name) {
-  uint64_t checksum = 0;
-  if (row.size() > kChecksumBytes) {
-    std::memcpy(&checksum, row.data(), kChecksumBytes);
-    row.remove_prefix(kChecksumBytes);
-    if (XXH3_64bits(row.data(), row.size()) == checksum) return std::string(row);
-  }
-  return absl::DataLossError(absl::StrCat("the ", name,
-                                          " in store.mdb is damaged: its checksum does not match; "
-                                          "restore the store from a copy"));
-}
-
-flexbuffers::Map Root(const std::string& body) {
-  return flexbuffers::GetRoot(reinterpret_cast<const uint8_t*>(body.data()), body.size()).AsMap();
 }
 
 absl::StatusOr<uint64_t> ReadNumber(const ReadTransaction& transaction, std::string_view key) {
@@ -138,13 +109,13 @@ std::string EncodeManifest(const Manifest& manifest) {
     builder.UInt("log_floor", manifest.log_floor);
     AddCounts("counts", manifest.counts, &builder);
   });
-  return Seal(&builder);
+  return SealRow(&builder);
 }
 
 absl::StatusOr<Manifest> DecodeManifest(std::string_view bytes) {
-  const absl::StatusOr<std::string> body = Unseal(bytes, "manifest");
+  const absl::StatusOr<std::string> body = UnsealRow(bytes, "manifest", kAdvice);
   if (!body.ok()) return body.status();
-  const flexbuffers::Map map = Root(*body);
+  const flexbuffers::Map map = RowMap(*body);
   return Manifest{.id = map["id"].AsUInt64(),
                   .parent = map["parent"].AsUInt64(),
                   .last_version = map["last_version"].AsUInt64(),
@@ -164,13 +135,13 @@ std::string EncodeFlushRow(const FlushRow& row) {
     builder.Blob(row.cursor.data(), row.cursor.size());
     AddCounts("deltas", row.deltas, &builder);
   });
-  return Seal(&builder);
+  return SealRow(&builder);
 }
 
 absl::StatusOr<FlushRow> DecodeFlushRow(std::string_view bytes) {
-  const absl::StatusOr<std::string> body = Unseal(bytes, "flush row");
+  const absl::StatusOr<std::string> body = UnsealRow(bytes, "flush row", kAdvice);
   if (!body.ok()) return body.status();
-  const flexbuffers::Map map = Root(*body);
+  const flexbuffers::Map map = RowMap(*body);
   const flexbuffers::Blob cursor = map["cursor"].AsBlob();
   return FlushRow{
       .sequence = map["sequence"].AsUInt64(),

@@ -97,7 +97,7 @@ absl::StatusOr<RowKey> DecodeRowKey(std::string_view encoded) {
   };
   if (rest.empty()) return damaged();
   key.tree = static_cast<Tree>(rest.front());
-  if (key.tree != Tree::kCatalog && key.tree != Tree::kRecords) return damaged();
+  if (key.tree < Tree::kCatalog || key.tree > Tree::kCandidates) return damaged();
   rest.remove_prefix(1);
   if (!ConsumeOrderedInteger(&rest, &key.branch)) return damaged();
   if (!ConsumeOrderedInteger(&rest, &key.collection)) return damaged();

@@ -21,11 +21,12 @@ inline constexpr BranchId kTrunk = 0;
 // A collection. Never reused, 1 is the first.
 using CollectionId = uint64_t;
 
-// The trees of L1 whose rows clients write. The value is the first byte of an L0 key.
-enum class Tree : uint8_t { kCatalog = 1, kRecords = 2 };
+// The trees whose rows commits write. The value is the first byte of an L0 key, and format.
+// kCandidates is in L0 only: see index_entry.h.
+enum class Tree : uint8_t { kCatalog = 1, kRecords = 2, kRelations = 3, kCandidates = 4 };
 
 inline constexpr size_t kIdBytesMax = 255;
-// The longest encoded row key: tree, branch, collection, id. Below LMDB's 511.
+// The longest row key of a record: tree, branch, collection, id. Below LMDB's 511.
 inline constexpr size_t kRowKeyBytesMax = 1 + 9 + 9 + kIdBytesMax;
 
 // An order-preserving integer: one byte up to 240, nine at most. Comparing encodings as bytes

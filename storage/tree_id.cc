@@ -6,10 +6,7 @@ namespace millrace::storage {
 
 std::string_view TreeName(TreeId tree) {
   static constexpr std::array<std::string_view, kTreeCount> kNames = {
-      "records",
-      "catalog",
-      "manifests",
-      "meta",
+      "records", "catalog", "manifests", "meta", "relations", "index", "generations",
   };
   return kNames[static_cast<size_t>(tree)];
 }

@@ -7,17 +7,11 @@
 
 #include "absl/status/status.h"
 
+#include "millrace/storage/collection.h"
 #include "millrace/storage/document.h"
 #include "millrace/storage/row_key.h"
 
 namespace millrace::storage {
-
-// What a client calls a collection. Value; got from Engine::OpenCollection or CreateCollection.
-struct Collection {
-  CollectionId id = 0;
-  std::string name;
-  friend bool operator==(const Collection&, const Collection&) = default;
-};
 
 // What must hold of a record, as the batch finds it, for the batch to be committed. Value.
 struct Precondition {
