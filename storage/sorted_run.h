@@ -22,10 +22,10 @@ namespace millrace::storage {
 // little endian.
 //
 //    0  u64  checksum     XXH3-64 of bytes [8, length), seeded with task, run and block number
-//    number 8  u32  length       bytes of the block, this header included
+//    8  u32  length       bytes of the block, this header included
 //   12  u32  entry count
-//   16       per entry: varint of the bytes it shares with the key before it (0 for the first of
-//            the block), varint of the bytes that follow, varint of the version, those bytes
+//   16       per entry, three ordered integers and a text: how many bytes it shares with the key
+//            before it (0 for the first of the block), how many follow, the version; those bytes
 inline constexpr size_t kRunBlockBytes = size_t{64} << 10;
 inline constexpr size_t kRunBlockHeaderBytes = 16;
 inline constexpr size_t kRunKeyBytesMax = 1024;

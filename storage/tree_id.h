@@ -16,9 +16,10 @@ enum class TreeId : uint8_t {
   kRelations,
   kIndex,
   kGenerations,
+  kTasks,
 };
 
-inline constexpr size_t kTreeCount = static_cast<size_t>(TreeId::kGenerations) + 1;
+inline constexpr size_t kTreeCount = static_cast<size_t>(TreeId::kTasks) + 1;
 
 // The name of the tree inside the LMDB file, for example "records". Lives for ever.
 std::string_view TreeName(TreeId tree);
