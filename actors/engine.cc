@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
 #include "glog/logging.h"
 
 #include "millrace/actors/backpressure.h"
@@ -47,13 +45,6 @@ storage::EnvironmentOptions EnvironmentOptionsOf(std::string_view directory,
   return environment;
 }
 
-ActorOptions Named(std::string name, const Clock& clock) {
-  ActorOptions options;
-  options.name = std::move(name);
-  options.clock = const_cast<Clock*>(&clock);
-  return options;
-}
-
 }  // namespace
 
 // Everything there is, in the order of construction; each part refers only to parts above it.
@@ -62,6 +53,7 @@ struct Engine::Parts {
       : options(options),
         clock(dependencies.clock),
         files(dependencies.files),
+        driver(dependencies.driver),
         leases(std::make_shared<storage::LeaseRegistry>(storage::LeaseRegistry::Options{
             .soft_age = options.snapshot_soft_age, .hard_age = options.snapshot_hard_age})),
         pacing(clock) {}
@@ -70,17 +62,17 @@ struct Engine::Parts {
 
   absl::Status Open(std::string_view directory);
   void BuildActors(storage::WritePermit permit, Recovered recovered);
+  ActorOptions Tuned(ActorOptions actor_options) const;
   absl::Status Start();
-  void StopWhenEscalated();
   ShutdownReport Stop(absl::Duration timeout);
   void Close();
-  void WantStop();
   EngineStatus Status() const;
   absl::Status Stopped() const;
 
   const EngineOptions options;
   Clock& clock;
   storage::FileSystem& files;
+  Driver* const driver;
 
   // Null once closed. Clients' reads hold the mutex as readers while they begin.
   absl::Mutex closing;
@@ -101,10 +93,6 @@ struct Engine::Parts {
   std::atomic<bool> admitting{false};
   std::atomic<uint64_t> next_token{1};
 
-  // Stops the engine when an actor escalates: an actor cannot do that itself.
-  absl::Mutex stop_mutex;
-  absl::Notification stop_wanted;
-  std::thread stopper;
   EngineStatus final_status;  // Once closed.
 };
 
@@ -137,9 +125,9 @@ absl::Status Engine::Parts::Open(std::string_view directory) {
   if (!recovered.ok()) return recovered.status();
   for (const std::string& warning : recovered->report.warnings) LOG(WARNING) << warning;
   BuildActors(*std::move(permit), *std::move(recovered));
-  if (absl::Status status = Start(); !status.ok()) return status;
+  // Nobody has the engine yet; an actor that escalates from now on closes the door for good.
   admitting.store(true, std::memory_order_release);
-  return absl::OkStatus();
+  return Start();
 }
 
 void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered) {
@@ -147,18 +135,16 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
   const uint64_t soft_bytes = std::min(options.l0_soft_bytes_max, hard_bytes / 2);
   backpressure = std::make_unique<Backpressure>(
       Backpressure::Limits{.soft_bytes_max = soft_bytes, .hard_bytes_max = hard_bytes});
-  writer = std::make_unique<Writer>(Named("writer", clock), *environment, std::move(permit), pacing,
-                                    health);
-  finalizer = std::make_unique<FlushFinalizer>(Named("finalizer", clock), *writer);
-  streamer = std::make_unique<FlushStreamer>(Named("streamer", clock), *environment, *recovered.log,
-                                             *finalizer);
-  ActorOptions committer_options = Named("committer", clock);
-  // A turn of the Committer is a group: everything that has arrived while the last one was synced.
-  committer_options.mailbox.data_count_max = 16'384;
-  committer_options.mailbox.data_bytes_max = uint64_t{64} << 20;
-  committer_options.batch_max = 8'192;
+  writer = std::make_unique<Writer>(Tuned({.name = "writer"}), *environment, std::move(permit),
+                                    pacing, health);
+  finalizer = std::make_unique<FlushFinalizer>(Tuned({.name = "finalizer"}), *writer);
+  streamer = std::make_unique<FlushStreamer>(Tuned({.name = "streamer"}), *environment,
+                                             *recovered.log, *finalizer);
   committer = std::make_unique<Committer>(
-      committer_options,
+      // A turn of the Committer is a group: all that has arrived while the last one was synced.
+      Tuned({.name = "committer",
+             .mailbox = {.data_count_max = 16'384, .data_bytes_max = uint64_t{64} << 20},
+             .batch_max = 8'192}),
       Committer::Options{.sync_interval = options.sync_interval,
                          .group_bytes_max = std::min<size_t>(storage::WriteBatch::kBytesMax,
                                                              options.log_file_bytes / 4),
@@ -176,30 +162,30 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
                             .streamer = *streamer});
 }
 
+ActorOptions Engine::Parts::Tuned(ActorOptions actor_options) const {
+  actor_options.clock = &clock;
+  if (driver != nullptr) driver->Tune(actor_options);
+  return actor_options;
+}
+
 // Who is sent to starts before who sends, and stops after him.
 absl::Status Engine::Parts::Start() {
   Runtime::Options runtime_options;
   runtime_options.shutdown_timeout = options.shutdown_timeout;
+  runtime_options.driver = driver;
+  runtime_options.stop_on_escalate = true;
   runtime_options.on_escalate = [this](Cell& /*actor*/, const absl::Status& cause) {
     health.Fail(cause);
     backpressure->Close(cause);
-    WantStop();
+    admitting.store(false, std::memory_order_release);
+    LOG(ERROR) << "the engine stops: " << health.status();
   };
   runtime = std::make_unique<Runtime>(std::move(runtime_options));
   runtime->Add(*writer);
   runtime->Add(*finalizer);
   runtime->Add(*streamer);
   runtime->Add(*committer);
-  if (absl::Status status = runtime->Start(); !status.ok()) return status;
-  stopper = std::thread([this] { StopWhenEscalated(); });
-  return absl::OkStatus();
-}
-
-void Engine::Parts::StopWhenEscalated() {
-  stop_wanted.WaitForNotification();
-  admitting.store(false, std::memory_order_release);
-  if (!health.status().ok()) LOG(ERROR) << "the engine stops: " << health.status();
-  runtime->Shutdown();
+  return runtime->Start();
 }
 
 ShutdownReport Engine::Parts::Stop(absl::Duration timeout) {
@@ -216,21 +202,12 @@ void Engine::Parts::Close() {
   leases->Close();  // Not under the mutex: a running scan may ask for another snapshot.
   absl::MutexLock lock(&closing);
   if (environment == nullptr) return;
-  if (stopper.joinable()) {
-    WantStop();
-    stopper.join();
-  }
   if (committer != nullptr) {
     const absl::Status status = committer->log().CloseCleanly();
     if (!status.ok()) LOG(WARNING) << "the commit log was not closed cleanly: " << status;
   }
   final_status = Status();
   environment.reset();
-}
-
-void Engine::Parts::WantStop() {
-  absl::MutexLock lock(&stop_mutex);
-  if (!stop_wanted.HasBeenNotified()) stop_wanted.Notify();
 }
 
 // What calls are answered that are no longer let in: why the engine failed, if it did.

@@ -27,6 +27,8 @@
 
 namespace millrace {
 
+class Driver;
+
 // How one commit differs from the engine's defaults. Value.
 struct CommitOptions {
   std::optional<Durability> durability;
@@ -60,6 +62,8 @@ class Engine {
   struct Dependencies {
     Clock& clock = SystemClock();
     storage::FileSystem& files = storage::SystemFileSystem();
+    // Null is a thread for each actor.
+    Driver* driver = nullptr;
   };
 
   // Opens the store in `directory`, creating it if there is none, and recovers what was

@@ -18,6 +18,7 @@
 #include "millrace/runtime/mailbox.h"
 #include "millrace/runtime/message_traits.h"
 #include "millrace/runtime/reply.h"
+#include "millrace/runtime/type_name.h"
 
 namespace millrace {
 
@@ -89,8 +90,7 @@ class Actor : private OwnsMailbox<Envelope<Messages...>>, public Cell {
     SendRequest(std::move(message), std::move(reply), nullptr);
   }
 
-  // Under simulation, before the first message: who chooses the order across senders.
-  void SetLaneSelector(LaneSelector* selector) { mailbox_.SetLaneSelector(selector); }
+  void SetLaneSelector(LaneSelector* selector) final { mailbox_.SetLaneSelector(selector); }
 
  protected:
   explicit Actor(const ActorOptions& options)
@@ -116,7 +116,7 @@ class Actor : private OwnsMailbox<Envelope<Messages...>>, public Cell {
   using Producer = typename Mailbox<E>::Producer;
 
   static constexpr std::array<std::string_view, sizeof...(Messages)> kNames = {
-      MessageName<Messages>()...};
+      TypeName<Messages>()...};
 
   template <typename M>
   Admission Send(M&& message, AnyReply&& reply, const MonotonicTime* deadline = nullptr) {

@@ -26,6 +26,7 @@
 namespace millrace {
 
 class Cell;
+class LaneSelector;
 
 // Is told, on the actor's thread, that an actor escalates. Thread-safe.
 class CellListener {
@@ -86,10 +87,14 @@ class Cell : private ReplyCollector {
   // PrepareWait(), then one more Step(), then Wait() if that found nothing, else CancelWait().
   void PrepareWait() { gate_.PrepareWait(); }
   void CancelWait() { gate_.CancelWait(); }
+  // True from PrepareWait() until somebody wakes the actor: Wait() would sleep.
+  bool Parked() const { return gate_.parked(); }
   void Wait(MonotonicTime deadline);
   // Makes a parked thread step again; for clocks that jump.
   void Wake() { gate_.Wake(); }
   void SetListener(CellListener* listener) { listener_ = listener; }  // Before the start.
+  // Under simulation, before the first message: who chooses the order across senders.
+  virtual void SetLaneSelector(LaneSelector* selector) = 0;
 
  protected:
   Cell(const ActorOptions& options, MailboxGate<SystemSync>& gate,

@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "absl/types/span.h"
 #include <concurrentqueue.h>
 
+#include "millrace/runtime/lane_selector.h"
 #include "millrace/runtime/mailbox_gate.h"
 #include "millrace/runtime/mutex_queue.h"
 
@@ -74,19 +74,6 @@ template <typename E>
 using DefaultQueue = MoodycamelQueue<E>;
 #endif
 
-// Chooses, under simulation, among the orders that threads could have produced: FIFO per sender,
-// nothing across senders. Owned by the one thread that then runs everything.
-class LaneSelector {
- public:
-  virtual ~LaneSelector() = default;
-  // Whose message is being sent.
-  virtual uint32_t SenderLane() = 0;
-  // Which of the lanes that hold messages goes next: an index into `waiting`.
-  virtual size_t Choose(absl::Span<const uint32_t> waiting) = 0;
-  // How many messages a batch takes, 1 to `max`.
-  virtual size_t BatchSize(size_t max) = 0;
-};
-
 // A bounded, closable queue of many senders and one consumer, with a control lane that data cannot
 // starve. Order: FIFO per sending thread (per Producer where one is used, which is a sender of its
 // own), nothing across senders. Bounds are exact, by count and by bytes. Send is thread-safe;
@@ -95,7 +82,17 @@ template <typename E, template <typename> class Queue = DefaultQueue, typename S
 class Mailbox {
  public:
   static_assert(std::is_nothrow_move_constructible_v<E>);
-  using Producer = typename Queue<E>::Producer;
+
+  // A sender of its own. Owned by the sender's thread; goes before the mailbox.
+  class Producer {
+   public:
+    explicit Producer(Queue<E>& queue) : end_(queue) {}
+
+   private:
+    friend Mailbox;
+    typename Queue<E>::Producer end_;
+    uint32_t lane_ = 0;  // Under a selector: its own, from 1.
+  };
 
   explicit Mailbox(const MailboxLimits& limits)
       : gate_(limits),
@@ -117,21 +114,24 @@ class Mailbox {
   // Through a sub-queue of the sender's own. Not for control.
   Admission Send(Producer& producer, E&& element, Slot slot, uint64_t bytes = 0) {
     if (Admission a = gate_.TryAdmit(slot, bytes); a != Admission::kAdmitted) return a;
-    if (selector_ != nullptr) return Enqueue(std::move(element), slot, bytes);
-    return Finish(data_.Push(producer, std::move(element)), slot, bytes, 1);
+    return Enqueue(producer, std::move(element), slot, bytes);
   }
   Admission SendUntil(Producer& producer, E&& element, Slot slot, uint64_t bytes,
                       MonotonicTime deadline) {
     const Admission admission = gate_.AdmitUntil(slot, bytes, deadline);
     if (admission != Admission::kAdmitted) return admission;
-    if (selector_ != nullptr) return Enqueue(std::move(element), slot, bytes);
-    return Finish(data_.Push(producer, std::move(element)), slot, bytes, 1);
+    return Enqueue(producer, std::move(element), slot, bytes);
   }
   // `count` elements in kData slots, all or none.
   Admission SendBulk(Producer& producer, E* first, uint32_t count, uint64_t bytes = 0) {
     if (Admission a = gate_.TryAdmit(Slot::kData, bytes, count); a != Admission::kAdmitted)
       return a;
-    return Finish(data_.PushBulk(producer, first, count), Slot::kData, bytes, count);
+    if (selector_ == nullptr) {
+      return Finish(data_.PushBulk(producer.end_, first, count), Slot::kData, bytes, count);
+    }
+    for (uint32_t i = 0; i < count; ++i)
+      AddToLane(data_lanes_, LaneOf(producer), std::move(first[i]));
+    return Finish(true, Slot::kData, bytes, count);
   }
 
   // Constructs up to `max` elements at `out`, control first; returns how many. Their slots stay
@@ -149,20 +149,33 @@ class Mailbox {
   void SetLaneSelector(LaneSelector* selector) { selector_ = selector; }
 
  private:
-  using Lanes = std::deque<std::deque<E>>;  // By the sender's number.
+  using Lanes = std::deque<std::deque<E>>;  // Of threads the even ones, of producers the odd.
 
   static size_t InitialCapacity(uint32_t limit) { return limit < 1024 ? limit : 1024; }
 
   Admission Enqueue(E&& element, Slot slot, uint64_t bytes) {
     if (selector_ != nullptr) {
-      Lanes& lanes = slot == Slot::kControl ? control_lanes_ : data_lanes_;
-      const uint32_t lane = selector_->SenderLane();
-      if (lanes.size() <= lane) lanes.resize(lane + 1);
-      lanes[lane].push_back(std::move(element));
+      AddToLane(slot == Slot::kControl ? control_lanes_ : data_lanes_, 2 * selector_->SenderLane(),
+                std::move(element));
       return Finish(true, slot, bytes, 1);
     }
     Queue<E>& queue = slot == Slot::kControl ? control_ : data_;
     return Finish(queue.Push(std::move(element)), slot, bytes, 1);
+  }
+  Admission Enqueue(Producer& producer, E&& element, Slot slot, uint64_t bytes) {
+    if (selector_ != nullptr) {
+      AddToLane(data_lanes_, LaneOf(producer), std::move(element));
+      return Finish(true, slot, bytes, 1);
+    }
+    return Finish(data_.Push(producer.end_, std::move(element)), slot, bytes, 1);
+  }
+  uint32_t LaneOf(Producer& producer) {
+    if (producer.lane_ == 0) producer.lane_ = ++producer_count_;
+    return 2 * producer.lane_ - 1;
+  }
+  static void AddToLane(Lanes& lanes, uint32_t lane, E&& element) {
+    if (lanes.size() <= lane) lanes.resize(lane + 1);
+    lanes[lane].push_back(std::move(element));
   }
   Admission Finish(bool enqueued, Slot slot, uint64_t bytes, uint32_t count) {
     if (enqueued) {
@@ -199,6 +212,7 @@ class Mailbox {
   LaneSelector* selector_ = nullptr;
   Lanes data_lanes_;
   Lanes control_lanes_;
+  uint32_t producer_count_ = 0;  // That have sent under the selector.
 };
 
 }  // namespace millrace

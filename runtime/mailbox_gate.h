@@ -86,6 +86,8 @@ class MailboxGate {
   // Announces that it is about to sleep; look at the queue again, then Wait or CancelWait.
   void PrepareWait() { event_.fetch_or(kParked, std::memory_order_acq_rel); }
   void CancelWait() { event_.fetch_and(~kParked, std::memory_order_acq_rel); }
+  // Nobody has woken it since PrepareWait().
+  bool parked() const { return (event_.load(std::memory_order_acquire) & kParked) != 0; }
   // Sleeps unless something was published since PrepareWait().
   void Wait(MonotonicTime deadline);
   // True, for good, if closed, nothing admitted, and every sender of the `taken` elements has

@@ -80,10 +80,14 @@ Admission MailboxGate<Sync>::AdmitUntil(Slot slot, uint64_t bytes, MonotonicTime
     admission = Attempt(slot, bytes, 1, false);
     if (admission == Admission::kAdmitted) return admission;
     if (admission == Admission::kClosed || bytes > limits_.data_bytes_max) return Refuse(admission);
-    if (deadline != MonotonicTime::Infinite() && SystemClock().Now() >= deadline) {
+    if (deadline != MonotonicTime::Infinite() && WaitNow() >= deadline) {
       return Refuse(Admission::kFull);
     }
-    Sync::Wait(space_epoch_, epoch, deadline);
+    // Acquire as above.
+    const auto changed = [&] { return space_epoch_.load(std::memory_order_acquire) != epoch; };
+    if (!DriveWait(changed, deadline, "room in a mailbox")) {
+      Sync::Wait(space_epoch_, epoch, deadline);
+    }
   }
 }
 

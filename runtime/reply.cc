@@ -27,11 +27,8 @@ absl::Status MarkOutcomeUnknown(absl::Status status) {
   return status;
 }
 
-void ReplyCellBase::WaitUntil(MonotonicTime deadline) {
-  if (wait_driver != nullptr) {
-    wait_driver->RunUntil([this] { return done(); }, deadline);
-    return;
-  }
+void ReplyCellBase::WaitUntil(MonotonicTime deadline, std::string_view what) {
+  if (DriveWait([this] { return done(); }, deadline, what)) return;
   if (short_poll.Try([this] { return done(); })) return;
   // Acquire pairs with Publish(); release lets the replier see that someone sleeps.
   uint32_t seen = state_.fetch_or(kSleeping, std::memory_order_acq_rel) | kSleeping;
@@ -66,6 +63,12 @@ void ReplyCellBase::PublishSlowly(uint32_t before) {
 
 WaitDriver* SetWaitDriver(WaitDriver* driver) {
   return std::exchange(wait_driver, driver);
+}
+
+bool DriveWait(absl::FunctionRef<bool()> ready, MonotonicTime deadline, std::string_view what) {
+  if (wait_driver == nullptr) return false;
+  wait_driver->RunUntil(ready, deadline, what);
+  return true;
 }
 
 MonotonicTime WaitNow() {

@@ -12,6 +12,7 @@
 #include "millrace/runtime/check.h"
 #include "millrace/runtime/clock.h"
 #include "millrace/runtime/reply_cell.h"
+#include "millrace/runtime/type_name.h"
 
 namespace millrace {
 
@@ -94,7 +95,7 @@ class Pending {
     if (cell_ == nullptr) DieOfBug("Pending waited for twice");
     assert(!OnActorThread() && "an actor never waits for another actor");
     if (!cell_->done()) {
-      cell_->WaitUntil(deadline);
+      cell_->WaitUntil(deadline, TypeName<T>());
       if (absl::Status given_up = cell_->Abandon(); !given_up.ok()) {
         std::exchange(cell_, nullptr)->ReleaseWaiter();
         return given_up;

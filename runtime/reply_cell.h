@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -36,8 +37,9 @@ class ReplyCellBase {
 
   // The waiter's half. Acquire pairs with the release in Publish().
   bool done() const { return (state_.load(std::memory_order_acquire) & kDone) != 0; }
-  // Polls a little, then sleeps. On a thread with a WaitDriver, that runs instead.
-  void WaitUntil(MonotonicTime deadline);
+  // Polls a little, then sleeps. On a thread with a WaitDriver, that runs instead. `what` is waited
+  // for, for people.
+  void WaitUntil(MonotonicTime deadline, std::string_view what);
   // Ok if the answer came first; else DeadlineExceeded that says whether the handler had claimed.
   absl::Status Abandon();
   // The waiter leaves; nobody will look at the answer.
@@ -108,12 +110,16 @@ class ReplyCell final : public ReplyCellBase {
 class WaitDriver {
  public:
   virtual ~WaitDriver() = default;
-  // Runs actors until `ready` or until the driver's time has reached `deadline`.
-  virtual void RunUntil(absl::FunctionRef<bool()> ready, MonotonicTime deadline) = 0;
+  // Runs actors until `ready` or until the driver's time has reached `deadline`. `what` the caller
+  // waits for, for people.
+  virtual void RunUntil(absl::FunctionRef<bool()> ready, MonotonicTime deadline,
+                        std::string_view what) = 0;
   virtual MonotonicTime Now() const = 0;
 };
 // Installs `driver` (or null) for waits of the calling thread; returns the one before.
 WaitDriver* SetWaitDriver(WaitDriver* driver);
+// False, and nothing done, if the calling thread has none; else its RunUntil.
+bool DriveWait(absl::FunctionRef<bool()> ready, MonotonicTime deadline, std::string_view what);
 // The time that waits of the calling thread are measured in.
 MonotonicTime WaitNow();
 

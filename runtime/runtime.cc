@@ -39,48 +39,85 @@ absl::Status Runtime::Start() {
     }
     phase_ = Phase::kStarted;
   }
-  for (size_t i = 0; i < actors_.size(); ++i) {
-    absl::Status status = driver_.Start(*actors_[i]);
-    if (status.ok()) continue;
-    LOG(ERROR) << actors_[i]->name() << " did not start: " << status;
-    {
-      absl::MutexLock lock(&mutex_);
-      phase_ = Phase::kStopping;
-    }
-    // The rest never runs OnStart; it only answers what it was sent.
-    for (Cell* actor : actors_) {
-      if (actor->Status().state == ActorState::kNew) {
-        actor->Close(CloseMode::kDiscard);
-        driver_.Start(*actor).IgnoreError();
-      }
-    }
-    ShutdownReport report = StopAll(options_.shutdown_timeout, /*run_hooks=*/false);
+  absl::Status status = StartActors();
+  if (status.ok()) status = StandBy();
+  if (status.ok()) return status;
+  {
     absl::MutexLock lock(&mutex_);
-    report_ = std::move(report);
-    phase_ = Phase::kStopped;
-    stopped_.SignalAll();
+    phase_ = Phase::kStopping;
+  }
+  // The rest never runs OnStart; it only answers what it was sent.
+  for (Cell* actor : actors_) {
+    if (actor->Status().state == ActorState::kNew) {
+      actor->Close(CloseMode::kDiscard);
+      driver_.Start(*actor).IgnoreError();
+    }
+  }
+  ShutdownReport report = StopAll(options_.shutdown_timeout, /*run_hooks=*/false);
+  absl::MutexLock lock(&mutex_);
+  report_ = std::move(report);
+  phase_ = Phase::kStopped;
+  stopped_.SignalAll();
+  return status;
+}
+
+absl::Status Runtime::StartActors() {
+  for (Cell* actor : actors_) {
+    const absl::Status status = driver_.Start(*actor);
+    if (status.ok()) continue;
+    LOG(ERROR) << actor->name() << " did not start: " << status;
     return status;
   }
   return absl::OkStatus();
 }
 
+// An actor that escalates cannot stop its own runtime, and may have done so by now.
+absl::Status Runtime::StandBy() {
+  if (!options_.stop_on_escalate) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<Standby>> standby =
+      driver_.MakeStandby([this] { ShutdownOn(options_.shutdown_timeout, /*on_standby=*/true); });
+  if (!standby.ok()) return standby.status();
+  absl::MutexLock lock(&mutex_);
+  standby_ = *std::move(standby);
+  if (escalated_) standby_->Wake();
+  return absl::OkStatus();
+}
+
 ShutdownReport Runtime::Shutdown(absl::Duration timeout) {
+  return ShutdownOn(timeout, /*on_standby=*/false);
+}
+
+ShutdownReport Runtime::ShutdownOn(absl::Duration timeout, bool on_standby) {
   if (OnActorThread()) DieOfBug("a runtime is shut down from an actor's thread");
   bool started = true;
-  {
+  for (bool mine = false; !mine;) {
+    AwaitStopped();
     absl::MutexLock lock(&mutex_);
-    while (phase_ == Phase::kStopping) stopped_.Wait(&mutex_);
     if (phase_ == Phase::kStopped) return report_;
+    if (phase_ == Phase::kStopping) continue;
     started = phase_ == Phase::kStarted;
     phase_ = Phase::kStopping;
+    mine = true;
   }
   ShutdownReport report;
   if (started) report = StopAll(timeout, /*run_hooks=*/true);
+  std::unique_ptr<Standby> dismissed;  // Behind the lock: its own call may wait for that.
   absl::MutexLock lock(&mutex_);
   report_ = report;
   phase_ = Phase::kStopped;
   stopped_.SignalAll();
+  if (!on_standby) dismissed = std::move(standby_);
   return report;
+}
+
+void Runtime::AwaitStopped() {
+  const auto stopping = [this] {
+    absl::MutexLock lock(&mutex_);
+    return phase_ == Phase::kStopping;
+  };
+  if (DriveWait([&] { return !stopping(); }, MonotonicTime::Infinite(), "a shutdown")) return;
+  absl::MutexLock lock(&mutex_);
+  while (phase_ == Phase::kStopping) stopped_.Wait(&mutex_);
 }
 
 ShutdownReport Runtime::StopAll(absl::Duration timeout, bool run_hooks) {
@@ -129,6 +166,9 @@ void Runtime::LogWaiting(const Cell& actor) const {
 
 void Runtime::OnEscalate(Cell& actor, const absl::Status& cause) {
   if (options_.on_escalate) options_.on_escalate(actor, cause);
+  absl::MutexLock lock(&mutex_);
+  escalated_ = true;
+  if (standby_ != nullptr) standby_->Wake();
 }
 
 std::vector<ActorStatus> Runtime::Status() const {

@@ -39,6 +39,8 @@ class Runtime : private CellListener {
     // An actor cannot go on (Supervision::kEscalate). Runs on that actor's thread: must not block,
     // nor shut down from there.
     absl::AnyInvocable<void(Cell& actor, const absl::Status& cause)> on_escalate;
+    // Shut down when an actor escalates: on a thread that stands by for it.
+    bool stop_on_escalate = false;
   };
 
   explicit Runtime(Options options);
@@ -69,6 +71,10 @@ class Runtime : private CellListener {
   enum class Phase { kNew, kStarted, kStopping, kStopped };
 
   void OnEscalate(Cell& actor, const absl::Status& cause) override;
+  absl::Status StartActors();
+  absl::Status StandBy();
+  void AwaitStopped() ABSL_LOCKS_EXCLUDED(mutex_);
+  ShutdownReport ShutdownOn(absl::Duration timeout, bool on_standby);
   ShutdownReport StopAll(absl::Duration timeout, bool run_hooks);
   void Await(Cell& actor, MonotonicTime deadline, bool* within_deadline);
   void LogWaiting(const Cell& actor) const;
@@ -83,6 +89,8 @@ class Runtime : private CellListener {
   absl::CondVar stopped_;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kNew;
   ShutdownReport report_ ABSL_GUARDED_BY(mutex_);
+  bool escalated_ ABSL_GUARDED_BY(mutex_) = false;
+  std::unique_ptr<Standby> standby_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace millrace

@@ -4,9 +4,13 @@
 
 #include <csignal>
 #include <cstring>
+#include <optional>
 #include <string>
+#include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 
 #include "millrace/runtime/check.h"
 #include "millrace/runtime/consumer_pace.h"
@@ -58,18 +62,62 @@ void* ThreadMain(void* argument) {
 }
 
 // Starts a thread that takes no signal: they are the embedder's.
-int CreateThread(Cell& actor, pthread_t* thread) {
+int CreateThread(void* (*main)(void*), void* argument, pthread_t* thread) {
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, kStackBytes);
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  const int error = pthread_create(thread, &attributes, &ThreadMain, &actor);
+  const int error = pthread_create(thread, &attributes, main, argument);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_attr_destroy(&attributes);
   return error;
 }
+
+class ThreadStandby final : public Standby {
+ public:
+  explicit ThreadStandby(absl::AnyInvocable<void()> work) : work_(std::move(work)) {}
+  ~ThreadStandby() override {
+    if (!thread_.has_value()) return;
+    Signal(Order::kLeave);
+    pthread_join(*thread_, nullptr);
+  }
+  // 0, or the error.
+  int Start() {
+    pthread_t thread;
+    const int error = CreateThread(&Main, this, &thread);
+    if (error == 0) thread_ = thread;
+    return error;
+  }
+  void Wake() override { Signal(Order::kWork); }
+
+ private:
+  enum class Order { kStandBy, kWork, kLeave };
+
+  static void* Main(void* argument) {
+    auto& self = *static_cast<ThreadStandby*>(argument);
+    pthread_setname_np(pthread_self(), "standby");
+    if (self.Await() == Order::kWork) self.work_();
+    return nullptr;
+  }
+  Order Await() {
+    absl::MutexLock lock(&mutex_);
+    while (order_ == Order::kStandBy) changed_.Wait(&mutex_);
+    return order_;
+  }
+  void Signal(Order order) {
+    absl::MutexLock lock(&mutex_);
+    if (order_ == Order::kStandBy) order_ = order;
+    changed_.Signal();
+  }
+
+  absl::AnyInvocable<void()> work_;
+  std::optional<pthread_t> thread_;
+  absl::Mutex mutex_;
+  absl::CondVar changed_;
+  Order order_ ABSL_GUARDED_BY(mutex_) = Order::kStandBy;
+};
 
 }  // namespace
 
@@ -79,7 +127,7 @@ ThreadDriver::~ThreadDriver() {
 
 absl::Status ThreadDriver::Start(Cell& actor) {
   pthread_t thread;
-  if (const int error = CreateThread(actor, &thread); error != 0) {
+  if (const int error = CreateThread(&ThreadMain, &actor, &thread); error != 0) {
     // No thread will ever answer what is in its mailbox: this one does.
     actor.Close(CloseMode::kDiscard);
     actor.Attach();
@@ -101,6 +149,16 @@ void ThreadDriver::Join(Cell& actor) {
   if (it == threads_.end()) return;
   pthread_join(it->second, nullptr);
   threads_.erase(it);
+}
+
+absl::StatusOr<std::unique_ptr<Standby>> ThreadDriver::MakeStandby(
+    absl::AnyInvocable<void()> work) {
+  auto standby = std::make_unique<ThreadStandby>(std::move(work));
+  if (const int error = standby->Start(); error != 0) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cannot start a thread that stands by: ", std::strerror(error)));
+  }
+  return standby;
 }
 
 }  // namespace millrace

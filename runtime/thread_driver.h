@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <map>
+#include <memory>
 
 #include "millrace/runtime/driver.h"
 
@@ -16,6 +17,7 @@ class ThreadDriver final : public Driver {
   absl::Status Start(Cell& actor) override;
   bool AwaitFinished(Cell& actor, absl::Duration timeout) override;
   void Join(Cell& actor) override;
+  absl::StatusOr<std::unique_ptr<Standby>> MakeStandby(absl::AnyInvocable<void()> work) override;
   MonotonicTime Now() const override { return SystemClock().Now(); }
 
  private:

@@ -256,6 +256,20 @@ TEST_F(ActorTest, CreditComesBackWhenAToldMessageIsTakenUp) {
   EXPECT_EQ(receiver.TakeTranscript(), "start note1 note2 |");
 }
 
+TEST_F(ActorTest, WaitingForRoomRunsTheActorsUnderTheStepDriver) {
+  ActorOptions small = Named("probe");
+  small.mailbox.data_count_max = 1;
+  Probe& probe = New(small);
+  ASSERT_TRUE(driver_.Start(probe).ok());
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(probe.TellUntil(Note{i}, MonotonicTime::Infinite()).ok());
+  EXPECT_EQ(probe.TakeTranscript(), "start note0 | note1 |");
+  probe.Freeze();
+  const MonotonicTime deadline = clock_.Now() + absl::Seconds(1);
+  EXPECT_EQ(probe.TellUntil(Note{3}, deadline).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(clock_.Now(), deadline);
+  probe.Unfreeze();
+}
+
 TEST_F(ActorTest, CyclesOfFullMailboxesAreRefusedNotDeadlocked) {
   ActorOptions small_a = Named("a"), small_b = Named("b");
   small_a.mailbox.data_count_max = small_b.mailbox.data_count_max = 2;

@@ -335,6 +335,44 @@ TYPED_TEST(MailboxTest, SelectorGivesOrdersThatThreadsCouldGive) {
   EXPECT_GT(orders.size(), 10u);
 }
 
+// A producer is a sender of its own, whatever thread it belongs to.
+TYPED_TEST(MailboxTest, SelectorMayReorderWhatTravelsThroughAProducerAndWhatDoesNot) {
+  std::set<std::string> orders;
+  for (uint32_t seed = 0; seed < 100; ++seed) {
+    typename TestFixture::Box box(kRoomy);
+    SeededSelector selector(seed);
+    box.SetLaneSelector(&selector);
+    auto producer = box.MakeProducer();
+    ASSERT_EQ(box.Send(Item{0, 0}, Slot::kData), Admission::kAdmitted);
+    for (uint32_t i = 0; i < 3; ++i) {
+      ASSERT_EQ(box.Send(producer, Item{1, i}, Slot::kData), Admission::kAdmitted);
+    }
+    box.gate().Close(CloseMode::kDrain);
+    std::string order;
+    uint32_t next[2] = {0, 0};
+    ConsumeAll(box, [&](const Item& item) {
+      EXPECT_EQ(item.number, next[item.sender]++);
+      order += static_cast<char>('a' + item.sender);
+    });
+    EXPECT_EQ(order.size(), 4u);
+    orders.insert(order);
+  }
+  EXPECT_EQ(orders.size(), 4u);
+}
+
+TEST(MutexMailboxTest, SelectorSeesWhatIsSentInBulk) {
+  Mailbox<Item, MutexQueue> box(kRoomy);
+  SeededSelector selector(1);
+  box.SetLaneSelector(&selector);
+  auto producer = box.MakeProducer();
+  Item bulk[] = {{1, 0}, {1, 1}};
+  ASSERT_EQ(box.SendBulk(producer, bulk, 2), Admission::kAdmitted);
+  box.gate().Close(CloseMode::kDrain);
+  uint32_t next = 0;
+  ConsumeAll(box, [&](const Item& item) { EXPECT_EQ(item.number, next++); });
+  EXPECT_EQ(next, 2u);
+}
+
 TEST(MoodycamelMailboxTest, BusySenderDoesNotStarveAnother) {
   Mailbox<Item, MoodycamelQueue> box(kRoomy);
   auto hot = box.MakeProducer();

@@ -128,6 +128,42 @@ TEST(RuntimeTest, PastTheDeadlineTheQueueIsDiscardedAndTheWaitGoesOn) {
   EXPECT_EQ(answer.status().code(), absl::StatusCode::kCancelled);
 }
 
+TEST(RuntimeTest, EscalationStopsEveryActorWhereThatIsAskedFor) {
+  const size_t threads = EntriesOf("/proc/self/task");
+  Probe a({.name = "a"}), b({.name = "b"});
+  absl::Notification told, stopped;
+  a.on_stop = [&] { stopped.Notify(); };
+  {
+    Runtime runtime({.on_escalate = [&](Cell&, const absl::Status&) { told.Notify(); },
+                     .stop_on_escalate = true});
+    runtime.Add(a);
+    runtime.Add(b);
+    ASSERT_TRUE(runtime.Start().ok());
+    ASSERT_TRUE(b.Tell(Break{"broken"}).ok());
+    stopped.WaitForNotification();
+    EXPECT_TRUE(told.HasBeenNotified());
+    EXPECT_EQ(runtime.Shutdown().Find("b")->last_error.message(), "broken");
+  }
+  EXPECT_EQ(EntriesOf("/proc/self/task"), threads);
+}
+
+// An actor may escalate while others are being started.
+TEST(RuntimeTest, EscalationDuringTheStartStopsEveryActorToo) {
+  Probe a({.name = "a"}), b({.name = "b"});
+  absl::Notification told, stopped;
+  b.on_start = [&] {
+    ASSERT_TRUE(a.Tell(Break{"broken"}).ok());
+    told.WaitForNotification();
+  };
+  b.on_stop = [&] { stopped.Notify(); };
+  Runtime runtime({.on_escalate = [&](Cell&, const absl::Status&) { told.Notify(); },
+                   .stop_on_escalate = true});
+  runtime.Add(a);
+  runtime.Add(b);
+  ASSERT_TRUE(runtime.Start().ok());
+  stopped.WaitForNotification();
+}
+
 TEST(RuntimeTest, ThreadsAreNamedAfterTheirActors) {
   Probe probe({.name = "a-rather-long-actor-name"});
   Runtime runtime({});

@@ -140,6 +140,19 @@ TEST_F(SupervisionTest, EscalationAnswersEveryoneWithTheCauseAndTellsTheRuntime)
   EXPECT_TRUE(report.Balanced()) << report.ToString();
 }
 
+TEST_F(SupervisionTest, EscalationStopsTheRuntimeUnderTheStepDriver) {
+  Probe& probe = New(Supervised(Supervision::Escalate()));
+  Probe& other = New({.name = "other", .clock = &clock_});
+  Runtime runtime({.driver = &driver_, .stop_on_escalate = true});
+  runtime.Add(other);
+  runtime.Add(probe);
+  ASSERT_TRUE(runtime.Start().ok());
+  ASSERT_TRUE(probe.Tell(Break{"the disk is gone"}).ok());
+  driver_.StepUntilIdle();
+  EXPECT_EQ(other.TakeTranscript(), "start closing | stop");
+  EXPECT_EQ(runtime.Shutdown().actors.size(), 2u);
+}
+
 TEST_F(SupervisionTest, ToleratedExceptionsAreLimited) {
   Probe& probe = New(Supervised(Supervision::Escalate(/*tolerated_max=*/2)));
   ASSERT_TRUE(driver_.Start(probe).ok());

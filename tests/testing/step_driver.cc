@@ -1,8 +1,26 @@
 #include "millrace/testing/step_driver.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace millrace::testing {
+
+class StepDriver::StepStandby final : public Standby {
+ public:
+  StepStandby(StepDriver& driver, absl::AnyInvocable<void()> work)
+      : driver_(driver), work_(std::move(work)) {
+    driver_.standbys_.push_back(this);
+  }
+  ~StepStandby() override { std::erase(driver_.standbys_, this); }
+  void Wake() override { woken_ = true; }
+  bool woken() const { return woken_; }
+  void Work() { std::exchange(work_, nullptr)(); }
+
+ private:
+  StepDriver& driver_;
+  absl::AnyInvocable<void()> work_;
+  bool woken_ = false;
+};
 
 StepDriver::StepDriver(ManualClock& clock) : clock_(clock), before_(SetWaitDriver(this)) {
 }
@@ -32,8 +50,24 @@ size_t StepDriver::StepUntilIdle() {
       worked = true;
       ++steps;
     }
+    worked = RunStandby() || worked;
   }
   return steps;
+}
+
+bool StepDriver::RunStandby() {
+  if (stopping_) return false;
+  const auto woken = std::find_if(standbys_.begin(), standbys_.end(),
+                                  [](const StepStandby* standby) { return standby->woken(); });
+  if (woken == standbys_.end()) return false;
+  StepStandby& standby = **woken;
+  standbys_.erase(woken);
+  standby.Work();
+  return true;
+}
+
+absl::StatusOr<std::unique_ptr<Standby>> StepDriver::MakeStandby(absl::AnyInvocable<void()> work) {
+  return std::make_unique<StepStandby>(*this, std::move(work));
 }
 
 MonotonicTime StepDriver::NextDeadline() const {
@@ -46,10 +80,11 @@ MonotonicTime StepDriver::NextDeadline() const {
 
 void StepDriver::AdvanceBy(absl::Duration duration) {
   const MonotonicTime end = clock_.Now() + duration;
-  RunUntil([] { return false; }, end);
+  RunUntil([] { return false; }, end, "the clock");
 }
 
-void StepDriver::RunUntil(absl::FunctionRef<bool()> ready, MonotonicTime deadline) {
+void StepDriver::RunUntil(absl::FunctionRef<bool()> ready, MonotonicTime deadline,
+                          std::string_view /*what*/) {
   for (;;) {
     StepUntilIdle();
     if (ready()) return;
@@ -68,7 +103,9 @@ absl::Status StepDriver::Start(Cell& actor) {
 }
 
 bool StepDriver::AwaitFinished(Cell& actor, absl::Duration timeout) {
-  RunUntil([&] { return actors_[&actor].finished; }, clock_.Now() + timeout);
+  const bool nested = std::exchange(stopping_, true);
+  RunUntil([&] { return actors_[&actor].finished; }, clock_.Now() + timeout, actor.name());
+  stopping_ = nested;
   return actors_[&actor].finished;
 }
 

@@ -2,6 +2,9 @@
 
 #include <cstddef>
 #include <map>
+#include <memory>
+#include <string_view>
+#include <vector>
 
 #include "millrace/runtime/driver.h"
 #include "millrace/runtime/reply_cell.h"
@@ -35,19 +38,27 @@ class StepDriver final : public Driver, public WaitDriver {
   absl::Status Start(Cell& actor) override;
   bool AwaitFinished(Cell& actor, absl::Duration timeout) override;
   void Join(Cell& actor) override { actors_.erase(&actor); }
+  // Its work is done by StepUntilIdle and what calls it, but not while a runtime stops.
+  absl::StatusOr<std::unique_ptr<Standby>> MakeStandby(absl::AnyInvocable<void()> work) override;
   MonotonicTime Now() const override { return clock_.Now(); }
 
   // WaitDriver: what Pending::Wait() calls.
-  void RunUntil(absl::FunctionRef<bool()> ready, MonotonicTime deadline) override;
+  void RunUntil(absl::FunctionRef<bool()> ready, MonotonicTime deadline,
+                std::string_view what) override;
 
  private:
+  class StepStandby;
+
   // The earliest timer of an idle actor.
   MonotonicTime NextDeadline() const;
+  bool RunStandby();
 
   ManualClock& clock_;
   WaitDriver* const before_;
   std::map<Cell*, StepOutcome> actors_;  // With the outcome of the last step.
   std::vector<Cell*> order_;             // Of starting: stepping must not depend on addresses.
+  std::vector<StepStandby*> standbys_;   // Those that wait.
+  bool stopping_ = false;                // In AwaitFinished.
 };
 
 }  // namespace millrace::testing
