@@ -47,15 +47,15 @@ Committer::Committer(const ActorOptions& actor_options, const Options& options, 
       current_(neighbours.environment),
       effects_(current_),
       group_(*log_),
-      streamer_(neighbours.streamer, kPendingFlushesMax, this),
+      finalizer_(neighbours.finalizer, options.pending_flushes_max, this),
       next_sequence_(recovered.l1.head.id + 1),
       active_first_version_(recovered.active_first_version),
       active_since_(clock().Now()),
       active_outcomes_(std::move(recovered.active_outcomes)) {
   if (recovered.resumed.has_value()) {
-    flights_.push_back(*std::move(recovered.resumed));
-    next_sequence_ = flights_.back().sequence + 1;
-    for (const auto& commit : flights_.back().outcomes)
+    flights_.push_back({.job = *std::move(recovered.resumed)});
+    next_sequence_ = flights_.back().job.sequence + 1;
+    for (const auto& commit : flights_.back().job.outcomes)
       recent_outcomes_[commit.token] = commit.version;
   }
   for (const auto& commit : active_outcomes_) recent_outcomes_[commit.token] = commit.version;
@@ -157,7 +157,9 @@ void Committer::OnBatchEnd() {
 void Committer::PrepareLog() {
   if (!log_->wants_next_file() || prepared_behind_ == log_->current_file()) return;
   prepared_behind_ = log_->current_file();
-  neighbours_.streamer.Tell(millrace::PrepareLog{}).IgnoreError();  // Reserve makes it if need be.
+  for (const auto& streamer : neighbours_.streamers) {     // Whichever is free.
+    streamer->Tell(millrace::PrepareLog{}).IgnoreError();  // Reserve makes it if need be.
+  }
 }
 
 void Committer::OnDoorbell() {
@@ -168,7 +170,7 @@ void Committer::OnTimer(TimerId timer) {
     sync_timer_set_ = false;
     if (const absl::Status status = log_->Sync(); !status.ok()) FailLog(status);
   }
-  if (timer == kRetryTimer) RetryFlush();
+  if (timer == kProbeTimer && !stopping_) SendFlights();
   if (timer == kReaderTimer) CheckReaders();
   OnBatchEnd();
 }
@@ -241,8 +243,8 @@ void Committer::AdmitParked() {
     backpressure.SetL0Bytes(l0_->Bytes() + group_.bytes());  // The group will be in L0 soon.
   }
   MonotonicTime wake = backpressure.NextWake();
-  if (backpressure.parked_count() > 0 && l0_->RetiredBytes() > 0) {
-    neighbours_.leases->EndOldest(l0_->RetiredBytes(), AsTime(now));
+  if (const uint64_t bytes = BytesOfSnapshots(); backpressure.parked_count() > 0 && bytes > 0) {
+    neighbours_.leases->EndOldest(bytes, AsTime(now));
     wake = std::min(wake, now + kRetiredCheckPeriod);
   }
   if (wake != MonotonicTime::Infinite()) SetTimer(kAdmissionTimer, wake - now);
@@ -307,7 +309,7 @@ void Committer::FailLog(const absl::Status& cause) {
   LOG(ERROR) << "Committer: " << log_failure_.message();
   neighbours_.health.Fail(log_failure_);
   AnswerGroup(log_failure_);
-  AnswerFlushWaiters(log_failure_);
+  FailWaiters(log_failure_);
   neighbours_.backpressure.Close(log_failure_);
   Fail(log_failure_);
 }
@@ -316,18 +318,19 @@ void Committer::FailLog(const absl::Status& cause) {
 void Committer::OnClosing() {
   stopping_ = true;
   neighbours_.backpressure.Close(absl::CancelledError("the engine is stopping"));
+  neighbours_.finalizer.Tell(StopRetrying{}).IgnoreError();  // Refused: it has failed.
 }
 
 // A flush that cannot end now is left to the next open: the log holds it.
 bool Committer::ReadyToStop() {
-  const bool flushing = !flights_.empty() && !retrying_;
+  const bool flushing = std::any_of(flights_.begin(), flights_.end(),
+                                    [](const Flight& flight) { return flight.sent; });
   return !log_failure_.ok() || (!flushing && !WantsRotation());
 }
 
 void Committer::OnStop(StopReason /*reason*/) {
   current_.Renew();  // No read transaction may outlive the environment.
-  AnswerFlushWaiters(log_failure_.ok() ? absl::CancelledError("the engine is stopping")
-                                       : log_failure_);
+  FailWaiters(log_failure_.ok() ? absl::CancelledError("the engine is stopping") : log_failure_);
 }
 
 }  // namespace millrace

@@ -10,14 +10,17 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 
 #include "millrace/actors/backpressure.h"
 #include "millrace/actors/batch_effects.h"
 #include "millrace/actors/commit_group.h"
+#include "millrace/actors/flush_finalizer.h"
 #include "millrace/actors/flush_streamer.h"
 #include "millrace/actors/health.h"
 #include "millrace/actors/recovery.h"
 #include "millrace/messages/commit.h"
+#include "millrace/messages/fence.h"
 #include "millrace/messages/flush.h"
 #include "millrace/runtime/actor.h"
 #include "millrace/runtime/link.h"
@@ -29,14 +32,17 @@ namespace millrace {
 
 // Committer owns the log and L0: it validates batches, makes a turn's batches durable together,
 // shows them to readers, answers clients, and rotates L0 for the flush pipeline.
-//   In:   Commit, DefineCollection, FindOutcome, Flush from any thread; FlushPublished from the
-//         pipeline, in the order of the rotations. Doorbell: commits wait in Backpressure.
-//   Out:  one Reply per message; Rotated, Retired and PrepareLog to the FlushStreamer.
+//   In:   Commit, DefineCollection, FindOutcome, Fence, Drain, Resume from any thread;
+//         FlushPublished from the pipeline, in the order of the rotations. Doorbell: commits wait
+//         in Backpressure.
+//   Out:  one Reply per message; Rotated to the FlushFinalizer; Retired and PrepareLog to
+//         FlushStreamers.
 //   Blocks on: the log's write and sync. Never on a mailbox, never on an LMDB commit.
 //   Fails: a log write or sync that fails answers its group "outcome unknown", closes the door and
-//         escalates; it is never tried again. A flush that fails is tried again with back-off.
-class Committer final : public Actor<Committer, Commit, DefineCollection, FindOutcome, Flush,
-                                     Answer<FlushPublished>> {
+//         escalates; it is never tried again. A flush that comes back failed makes the engine
+//         Degraded: it is kept, and sent again by a probe or by Resume.
+class Committer final : public Actor<Committer, Commit, DefineCollection, FindOutcome, Fence, Drain,
+                                     Resume, Answer<FlushPublished>> {
  public:
   struct Options {
     absl::Duration sync_interval;
@@ -45,6 +51,10 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
     uint64_t rotate_bytes = 0;
     uint64_t rotate_rows = 0;
     absl::Duration rotate_interval;
+    // Flushes between rotation and publication, at least 1.
+    uint32_t pending_flushes_max = 2;
+    // How long a Degraded Committer waits before it tries again by itself.
+    absl::Duration probe_interval = absl::Seconds(5);
   };
   // What the stages around it share with it.
   struct Neighbours {
@@ -54,11 +64,9 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
     Backpressure& backpressure;
     Pacing& pacing;
     Health& health;
-    FlushStreamer& streamer;
+    FlushFinalizer& finalizer;
+    absl::Span<const std::unique_ptr<FlushStreamer>> streamers;
   };
-
-  // Flushes between rotation and publication.
-  static constexpr size_t kPendingFlushesMax = 1;
 
   Committer(const ActorOptions& actor_options, const Options& options, Recovered recovered,
             const Neighbours& neighbours);
@@ -78,7 +86,9 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
   void Handle(DefineCollection define, Reply<storage::Collection> reply)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(FindOutcome find, Reply<CommitOutcome> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
-  void Handle(Flush flush, Reply<FlushReceipt> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(Fence fence, Reply<FlushReceipt> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(Drain drain, Reply<FlushReceipt> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(Resume resume, Reply<FlushReceipt> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(Answer<FlushPublished> answer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void OnBatchEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void OnDoorbell() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
@@ -89,7 +99,7 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
 
   static constexpr TimerId kSyncTimer = 1;
   static constexpr TimerId kAdmissionTimer = 2;
-  static constexpr TimerId kRetryTimer = 3;
+  static constexpr TimerId kProbeTimer = 3;
   static constexpr TimerId kRotateTimer = 4;
   static constexpr TimerId kReaderTimer = 5;
 
@@ -106,9 +116,12 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
     Reply<storage::Collection> reply;
     storage::Collection collection;
   };
-  struct FlushWaiter {
-    storage::Version version;
-    Reply<FlushReceipt> reply;
+  // A rotated buffer that is not published.
+  struct Flight {
+    FlushJob job;       // Without `earlier`.
+    bool sent = false;  // With the finalizer; else it came back failed.
+    // Of retired buffers that this flight's stream may still read.
+    uint64_t carried_bytes = 0;
   };
 
   absl::StatusOr<storage::Version> Accept(const storage::WriteBatch& batch,
@@ -125,10 +138,14 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
   bool WantsRotation() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void MaybeRotate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   absl::Status Rotate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
-  void SendToStreamer(const FlushJob& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
-  void RetryFlush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void SendFlights() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Degrade(const absl::Status& cause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void FinishFlush(const FlushPublished& published) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
-  void AnswerFlushWaiters(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  // Retired buffers that nobody but snapshots can be holding.
+  uint64_t BytesOfSnapshots() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  FlushReceipt Published() const;
+  void AnswerPublished() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void FailWaiters(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
 
   // Constant after construction.
   const Options options_;
@@ -159,18 +176,17 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
   bool stopping_ ABSL_GUARDED_BY(owner_) = false;
   bool last_rotation_tried_ ABSL_GUARDED_BY(owner_) = false;
 
-  // Flushes, oldest first. The first one of the queue is with the streamer unless it waits for the
-  // retry timer.
-  Link<FlushStreamer> streamer_ ABSL_GUARDED_BY(owner_);
-  std::deque<FlushJob> flights_ ABSL_GUARDED_BY(owner_);
-  bool retrying_ ABSL_GUARDED_BY(owner_) = false;  // The first flight waits for the retry timer.
-  absl::Duration retry_delay_ ABSL_GUARDED_BY(owner_) = absl::ZeroDuration();
+  // Flushes, oldest first, and who waits for a version to be published.
+  Link<FlushFinalizer> finalizer_ ABSL_GUARDED_BY(owner_);
+  std::deque<Flight> flights_ ABSL_GUARDED_BY(owner_);
+  std::multimap<storage::Version, Reply<FlushReceipt>> waiters_ ABSL_GUARDED_BY(owner_);
+  absl::Status degraded_ ABSL_GUARDED_BY(owner_);  // The cause, if so.
   uint64_t next_sequence_ ABSL_GUARDED_BY(owner_);
   storage::Version active_first_version_ ABSL_GUARDED_BY(owner_);
   MonotonicTime active_since_ ABSL_GUARDED_BY(owner_);
-  MonotonicTime rotate_due_ ABSL_GUARDED_BY(owner_);  // What the rotate timer is set to.
+  MonotonicTime rotate_not_before_ ABSL_GUARDED_BY(owner_);  // After one that failed.
+  MonotonicTime rotate_due_ ABSL_GUARDED_BY(owner_);         // What the rotate timer is set to.
   std::vector<storage::RememberedCommit> active_outcomes_ ABSL_GUARDED_BY(owner_);
-  std::deque<FlushWaiter> flush_waiters_ ABSL_GUARDED_BY(owner_);
 
   // Outcomes not in LMDB yet, and tokens that were said to be aborted: those can no longer commit.
   std::map<storage::CommitToken, storage::Version> recent_outcomes_ ABSL_GUARDED_BY(owner_);

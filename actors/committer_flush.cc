@@ -1,10 +1,10 @@
 // The Committer's part of a flush: it rotates, sends the sealed buffer on its way, and lets go of
-// it when it hears that LMDB holds it. A flush that fails is sent again from where L1 stands, which
-// is just what a restart does.
+// it when it hears that LMDB holds it. Here fences are answered, and here the engine is Degraded.
 
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 
 #include "millrace/actors/committer.h"
@@ -15,108 +15,141 @@ namespace {
 
 using storage::Version;
 
-constexpr absl::Duration kRetryDelayFirst = absl::Milliseconds(50);
-constexpr absl::Duration kRetryDelayMax = absl::Seconds(5);
+// How soon a rotation that failed for lack of memory is tried again.
+constexpr absl::Duration kRotateRetryDelay = absl::Milliseconds(50);
 
 }  // namespace
 
 void Committer::StartFlushes() {
-  if (!flights_.empty()) SendToStreamer(flights_.front());
+  SendFlights();
   MaybeRotate();
 }
 
-void Committer::Handle(Flush /*flush*/, Reply<FlushReceipt> reply) {
+void Committer::Handle(Fence fence, Reply<FlushReceipt> reply) {
   CloseGroup();
   if (!log_failure_.ok()) return reply.Send(log_failure_);
-  flush_waiters_.push_back({log_->last_version(), std::move(reply)});
-  AnswerFlushWaiters(absl::OkStatus());
+  const Version last = log_->last_version();
+  if (fence.version > last) {
+    return reply.Send(absl::InvalidArgumentError(
+        absl::StrCat("version ", fence.version, " is not committed yet; the newest is ", last)));
+  }
+  const Version version = fence.version == storage::kNoVersion ? last : fence.version;
+  if (version <= flushed_version()) return reply.Send(Published());
+  if (!degraded_.ok()) return reply.Send(degraded_);
+  waiters_.emplace(version, std::move(reply));
+}
+
+void Committer::Handle(Drain /*drain*/, Reply<FlushReceipt> reply) {
+  if (!log_failure_.ok()) return reply.Send(log_failure_);
+  if (flights_.empty()) return reply.Send(Published());
+  if (!degraded_.ok()) return reply.Send(degraded_);
+  waiters_.emplace(flights_.back().job.last_version, std::move(reply));
+}
+
+void Committer::Handle(Resume /*resume*/, Reply<FlushReceipt> reply) {
+  if (!log_failure_.ok()) return reply.Send(log_failure_);
+  if (degraded_.ok()) return reply.Send(Published());
+  waiters_.emplace(flights_.back().job.last_version, std::move(reply));
+  SendFlights();
 }
 
 void Committer::Handle(Answer<FlushPublished> answer) {
-  if (flights_.empty() || flights_.front().sequence != answer.request) return;
-  if (answer.result.ok()) {
-    FinishFlush(*answer.result);
-    return;
-  }
-  retry_delay_ = std::clamp(2 * retry_delay_, kRetryDelayFirst, kRetryDelayMax);
-  LOG(WARNING) << "Committer: flush " << answer.request << " attempt " << flights_.front().attempt
-               << " failed: " << answer.result.status() << "; again in " << retry_delay_;
-  neighbours_.health.SetTrouble(answer.result.status());
-  retrying_ = true;
-  SetTimer(kRetryTimer, retry_delay_);
+  if (answer.result.ok()) return FinishFlush(*answer.result);
+  const auto flight = std::find_if(
+      flights_.begin(), flights_.end(),
+      [&answer](const Flight& candidate) { return candidate.job.sequence == answer.request; });
+  if (flight == flights_.end()) return;
+  flight->sent = false;
+  ++flight->job.attempt;
+  Degrade(answer.result.status());
 }
 
-// As after a restart: the flush row says where to go on.
-void Committer::RetryFlush() {
-  if (!retrying_ || !log_failure_.ok()) return;
-  FlushJob& job = flights_.front();
-  const absl::StatusOr<storage::ReadTransaction> transaction = neighbours_.environment.BeginRead();
-  const absl::StatusOr<storage::L1State> l1 =
-      transaction.ok() ? storage::ReadL1State(*transaction)
-                       : absl::StatusOr<storage::L1State>(transaction.status());
-  if (!l1.ok()) {
-    neighbours_.health.SetTrouble(l1.status());
-    SetTimer(kRetryTimer, retry_delay_);
-    return;
+// Of several flushes that come back the first names the cause. Whoever waits is answered: nobody
+// can say how long it will take.
+void Committer::Degrade(const absl::Status& cause) {
+  if (degraded_.ok()) {
+    degraded_ = WithDegraded(absl::Status(
+        cause.code(), absl::StrCat("the engine is degraded, flushes fail: ", cause.message(),
+                                   "; mend the cause and resume, nothing is lost")));
+    LOG(ERROR) << "Committer: " << degraded_.message();
+    neighbours_.health.SetDegraded(degraded_);
   }
-  if (l1->head.id >= job.sequence) {
-    // It was published after all; only the answer was lost.
-    FinishFlush(
-        {.sequence = job.sequence, .manifest = l1->head.id, .last_version = job.last_version});
-    return;
+  FailWaiters(degraded_);
+  if (!stopping_) SetTimer(kProbeTimer, options_.probe_interval);
+}
+
+// Everything the finalizer does not have, in order: after an open, or when flushes came back.
+void Committer::SendFlights() {
+  if (!log_failure_.ok()) return;
+  storage::BufferList earlier;
+  for (Flight& flight : flights_) {
+    if (!flight.sent) {
+      flight.sent = true;
+      FlushJob job = flight.job;
+      job.earlier = earlier;
+      finalizer_.Ask(Rotated{.job = std::move(job)}, ReplyTo<FlushPublished>(flight.job.sequence));
+    }
+    earlier.insert(earlier.begin(), flight.job.sealed);
   }
-  retrying_ = false;
-  ++job.attempt;
-  job.resume_after = l1->flush.has_value() ? l1->flush->cursor : "";
-  job.resume_slice = l1->flush.has_value() ? l1->flush->next_slice : 0;
-  SendToStreamer(job);
 }
 
 // LMDB holds the buffer: the Committer's own view moves on first, then readers lose it.
 void Committer::FinishFlush(const FlushPublished& published) {
-  retrying_ = false;
-  retry_delay_ = absl::ZeroDuration();
-  neighbours_.health.SetTrouble(absl::OkStatus());
   current_.Renew();
-  for (const storage::RememberedCommit& commit : flights_.front().outcomes) {
+  for (const storage::RememberedCommit& commit : flights_.front().job.outcomes) {
     recent_outcomes_.erase(commit.token);
   }
-  const uint64_t log_floor = flights_.front().log_floor;
+  const uint64_t log_floor = flights_.front().job.log_floor;
   flights_.pop_front();
   std::shared_ptr<const storage::L0Buffer> retired = l0_->DropOldest();
+  for (Flight& flight : flights_) flight.carried_bytes += retired->bytes();
   current_.SetBuffers(l0_->buffers());
   flushed_version_.store(published.last_version, std::memory_order_relaxed);
   manifest_.store(published.manifest, std::memory_order_relaxed);
-  neighbours_.streamer.Tell(Retired{.buffer = std::move(retired), .log_floor = log_floor})
+  const size_t streamer = published.sequence % neighbours_.streamers.size();
+  neighbours_.streamers[streamer]
+      ->Tell(Retired{.buffer = std::move(retired), .log_floor = log_floor})
       .IgnoreError();  // Refused at stop: then it is freed here, and the next open recycles.
-  AnswerFlushWaiters(absl::OkStatus());
+  const bool all_sent = std::all_of(flights_.begin(), flights_.end(),
+                                    [](const Flight& flight) { return flight.sent; });
+  if (!degraded_.ok() && all_sent) {
+    LOG(INFO) << "Committer: flushes succeed again";
+    degraded_ = absl::OkStatus();
+    neighbours_.health.SetDegraded(degraded_);
+  }
+  AnswerPublished();
 }
 
-// A waiter is answered when everything up to its version is in LMDB; on an error, all are.
-void Committer::AnswerFlushWaiters(const absl::Status& status) {
-  const Version flushed = flushed_version_.load(std::memory_order_relaxed);
-  while (!flush_waiters_.empty() && (!status.ok() || flush_waiters_.front().version <= flushed)) {
-    Reply<FlushReceipt> reply = std::move(flush_waiters_.front().reply);
-    flush_waiters_.pop_front();
-    if (status.ok()) {
-      reply.Send(
-          FlushReceipt{.manifest = manifest_.load(std::memory_order_relaxed), .version = flushed});
-    } else {
-      reply.Send(status);
-    }
+uint64_t Committer::BytesOfSnapshots() {
+  const uint64_t retired = l0_->RetiredBytes();
+  const uint64_t carried = flights_.empty() ? 0 : flights_.front().carried_bytes;
+  return retired - std::min(retired, carried);
+}
+
+FlushReceipt Committer::Published() const {
+  return {.manifest = manifest(), .version = flushed_version()};
+}
+
+void Committer::AnswerPublished() {
+  while (!waiters_.empty() && waiters_.begin()->first <= flushed_version()) {
+    waiters_.begin()->second.Send(Published());
+    waiters_.erase(waiters_.begin());
   }
+}
+
+void Committer::FailWaiters(const absl::Status& status) {
+  for (auto& [version, reply] : waiters_) reply.Send(status);
+  waiters_.clear();
 }
 
 bool Committer::WantsRotation() {
   if (active_first_version_ == storage::kNoVersion) return false;
-  if (stopping_) return !retrying_ && !last_rotation_tried_;
+  if (stopping_) return degraded_.ok() && !last_rotation_tried_;
   const storage::L0Buffer& active = l0_->active();
   if (active.bytes() >= options_.rotate_bytes || active.row_count() >= options_.rotate_rows) {
     return true;
   }
-  if (!flush_waiters_.empty() && flush_waiters_.back().version >= active_first_version_) {
-    return true;
-  }
+  if (!waiters_.empty() && waiters_.rbegin()->first >= active_first_version_) return true;
   const MonotonicTime due = active_since_ + options_.rotate_interval;
   if (due <= clock().Now()) return true;
   if (due != rotate_due_ && due != MonotonicTime::Infinite()) {
@@ -126,14 +159,24 @@ bool Committer::WantsRotation() {
   return false;
 }
 
+// A fence may wait on an otherwise idle store, so a rotation that fails is tried again by the
+// clock.
 void Committer::MaybeRotate() {
-  if (!log_failure_.ok() || flights_.size() >= kPendingFlushesMax || !WantsRotation()) return;
+  if (!log_failure_.ok() || !degraded_.ok() || flights_.size() >= options_.pending_flushes_max ||
+      clock().Now() < rotate_not_before_ || !WantsRotation()) {
+    return;
+  }
   last_rotation_tried_ = stopping_;
   const absl::Status status = Rotate();
-  if (!status.ok()) neighbours_.health.SetTrouble(status);
+  if (status.ok() || !log_failure_.ok()) return;
+  LOG(WARNING) << "Committer: cannot rotate now: " << status;
+  neighbours_.health.SetTrouble(status);
+  rotate_not_before_ = clock().Now() + kRotateRetryDelay;
+  SetTimer(kRotateTimer, kRotateRetryDelay);
 }
 
-// LMDB never gets ahead of the log on the disk: what is rotated is synced first.
+// LMDB never gets ahead of the log on the disk: what is rotated is synced first. A sequence is
+// given only to what is sealed.
 absl::Status Committer::Rotate() {
   if (absl::Status status = log_->Sync(); !status.ok()) {
     FailLog(status);
@@ -142,19 +185,15 @@ absl::Status Committer::Rotate() {
   absl::StatusOr<std::shared_ptr<const storage::L0Buffer>> sealed = l0_->Rotate();
   if (!sealed.ok()) return sealed.status();
   current_.SetBuffers(l0_->buffers());
-  flights_.push_back({.sequence = next_sequence_++,
-                      .first_version = active_first_version_,
-                      .last_version = log_->last_version(),
-                      .log_floor = log_->current_file(),
-                      .sealed = *std::move(sealed),
-                      .outcomes = std::exchange(active_outcomes_, {})});
+  flights_.push_back({.job = {.sequence = next_sequence_++,
+                              .first_version = active_first_version_,
+                              .last_version = log_->last_version(),
+                              .log_floor = log_->current_file(),
+                              .sealed = *std::move(sealed),
+                              .outcomes = std::exchange(active_outcomes_, {})}});
   active_first_version_ = storage::kNoVersion;
-  SendToStreamer(flights_.back());
+  SendFlights();
   return absl::OkStatus();
-}
-
-void Committer::SendToStreamer(const FlushJob& job) {
-  streamer_.Ask(Rotated{.job = job}, ReplyTo<FlushPublished>(job.sequence));
 }
 
 }  // namespace millrace

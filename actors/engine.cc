@@ -27,6 +27,8 @@ namespace {
 
 using storage::Collection;
 
+constexpr uint32_t kStreamerRestartsMax = 1'000;
+
 constexpr char kStopped[] = "the engine is stopping or has stopped; open the store again";
 
 // Not inlined: GCC 12 believes then that the answer frees the other end too.
@@ -84,8 +86,8 @@ struct Engine::Parts {
   std::unique_ptr<Backpressure> backpressure;
 
   std::unique_ptr<Writer> writer;
+  std::vector<std::unique_ptr<FlushStreamer>> streamers;
   std::unique_ptr<FlushFinalizer> finalizer;
-  std::unique_ptr<FlushStreamer> streamer;
   std::unique_ptr<Committer> committer;
   std::unique_ptr<Runtime> runtime;
 
@@ -137,9 +139,19 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
       Backpressure::Limits{.soft_bytes_max = soft_bytes, .hard_bytes_max = hard_bytes});
   writer = std::make_unique<Writer>(Tuned({.name = "writer"}), *environment, std::move(permit),
                                     pacing, health);
-  finalizer = std::make_unique<FlushFinalizer>(Tuned({.name = "finalizer"}), *writer);
-  streamer = std::make_unique<FlushStreamer>(Tuned({.name = "streamer"}), *environment,
-                                             *recovered.log, *finalizer);
+  for (uint32_t i = 1; i <= options.pending_flushes_max; ++i) {
+    // The finalizer counts what fails; a streamer is always worth another try.
+    Supervision supervision = Supervision::Restart(kStreamerRestartsMax);
+    supervision.backoff_max = absl::Milliseconds(100);
+    streamers.push_back(std::make_unique<FlushStreamer>(
+        Tuned({.name = absl::StrCat("streamer-", i), .supervision = supervision}), *environment,
+        *recovered.log));
+  }
+  finalizer = std::make_unique<FlushFinalizer>(
+      Tuned({.name = "finalizer"}),
+      FlushFinalizer::Options{.stream_timeout = options.stream_timeout,
+                              .retries_max = options.flush_retries_max},
+      *writer, streamers, health);
   committer = std::make_unique<Committer>(
       // A turn of the Committer is a group: all that has arrived while the last one was synced.
       Tuned({.name = "committer",
@@ -151,7 +163,8 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
                          // A small quota shrinks the limits; who waits there waits for a flush.
                          .rotate_bytes = std::min(options.rotate_bytes, soft_bytes),
                          .rotate_rows = options.rotate_rows,
-                         .rotate_interval = options.rotate_interval},
+                         .rotate_interval = options.rotate_interval,
+                         .pending_flushes_max = options.pending_flushes_max},
       std::move(recovered),
       Committer::Neighbours{.environment = *environment,
                             .view = view,
@@ -159,7 +172,8 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
                             .backpressure = *backpressure,
                             .pacing = pacing,
                             .health = health,
-                            .streamer = *streamer});
+                            .finalizer = *finalizer,
+                            .streamers = streamers});
 }
 
 ActorOptions Engine::Parts::Tuned(ActorOptions actor_options) const {
@@ -182,8 +196,8 @@ absl::Status Engine::Parts::Start() {
   };
   runtime = std::make_unique<Runtime>(std::move(runtime_options));
   runtime->Add(*writer);
+  for (const auto& streamer : streamers) runtime->Add(*streamer);
   runtime->Add(*finalizer);
-  runtime->Add(*streamer);
   runtime->Add(*committer);
   return runtime->Start();
 }
@@ -225,6 +239,7 @@ EngineStatus Engine::Parts::Status() const {
     status.manifest = committer->manifest();
     status.epoch = committer->log().epoch();
     status.l0_bytes = backpressure->l0_bytes();
+    status.degraded = health.degraded();
   }
   status.used_bytes = environment->used_bytes();
   status.quota_bytes = environment->quota().quota_bytes();
@@ -302,13 +317,23 @@ absl::StatusOr<storage::Snapshot> Engine::TakeSnapshot(std::string_view owner) {
       now);
 }
 
-Pending<FlushReceipt> Engine::Flush() {
+FlushTicket Engine::Flush() {
   if (!parts_->admitting.load(std::memory_order_acquire)) {
     auto [reply, pending] = MakeReply<FlushReceipt>();
     Refuse(std::move(reply), parts_->Stopped());
     return std::move(pending);
   }
-  return parts_->committer->Ask(millrace::Flush{});
+  return parts_->committer->Ask(Fence{});
+}
+
+absl::StatusOr<FlushReceipt> Engine::Drain(absl::Duration timeout) {
+  if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
+  return parts_->committer->Ask(millrace::Drain{}).Wait(timeout);
+}
+
+absl::StatusOr<FlushReceipt> Engine::Resume(absl::Duration timeout) {
+  if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
+  return parts_->committer->Ask(millrace::Resume{}).Wait(timeout);
 }
 
 EngineStatus Engine::GetStatus() const {

@@ -14,7 +14,7 @@
 #include "millrace/actors/options.h"
 #include "millrace/messages/commit.h"
 #include "millrace/messages/error.h"
-#include "millrace/messages/flush.h"
+#include "millrace/messages/fence.h"
 #include "millrace/runtime/actor_metrics.h"
 #include "millrace/runtime/clock.h"
 #include "millrace/runtime/reply.h"
@@ -40,6 +40,9 @@ struct CommitOptions {
   CommitToken token;
 };
 
+// The answer to one Engine::Flush(), to be waited for from a client's thread.
+using FlushTicket = Pending<FlushReceipt>;
+
 // What stat shows. Value.
 struct EngineStatus {
   storage::Version published_version = 0;  // The newest that a snapshot sees.
@@ -49,7 +52,8 @@ struct EngineStatus {
   uint64_t l0_bytes = 0;                   // Active, sealed and retired buffers.
   uint64_t used_bytes = 0;                 // Of LMDB's file.
   uint64_t quota_bytes = 0;
-  absl::Status health;  // OK, or the first cause of the trouble.
+  absl::Status health;    // OK, or the first cause of the trouble.
+  absl::Status degraded;  // OK, or why flushes wait for a probe or for Resume().
   std::vector<ActorStatus> actors;
 };
 
@@ -101,9 +105,17 @@ class Engine {
   // is done on the caller's thread. ResourceExhausted: no reader slot is free.
   absl::StatusOr<storage::Snapshot> TakeSnapshot(std::string_view owner = "");
 
-  // Answered when everything committed before the call is in LMDB. Dropping the Pending cancels
-  // nothing.
-  Pending<FlushReceipt> Flush();
+  // Flushes what was committed before the call. Answered exactly once: when all of it is in LMDB,
+  // synced, or with the cause when it cannot be (IsDegraded), or Cancelled at the end. Dropping the
+  // ticket cancels nothing.
+  FlushTicket Flush();
+  // Waits until everything that is being flushed at the time of the call is in LMDB; what is
+  // rotated later does not prolong it. DeadlineExceeded; otherwise errors as of Flush().
+  absl::StatusOr<FlushReceipt> Drain(absl::Duration timeout);
+  // Flushes that failed as often as they may are kept, readable and in the log, and the engine is
+  // Degraded: it tries again by itself every few seconds, and at once when this is called, after
+  // the cause was mended. Waits for the outcome: OK if nothing is kept back any more.
+  absl::StatusOr<FlushReceipt> Resume(absl::Duration timeout = absl::Seconds(60));
 
   EngineStatus GetStatus() const;
 

@@ -1,61 +1,186 @@
+// The order of publication needs no heap: every flush is in the queue from its rotation on, with a
+// deadline for its stream, so a result finds its place by its name and there is no number that
+// could be missing. (Design of the ancestors: a min-heap over the results that have arrived.)
+
 #include "millrace/actors/flush_finalizer.h"
 
+#include <algorithm>
 #include <utility>
 
-namespace millrace {
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
 
-FlushFinalizer::FlushFinalizer(const ActorOptions& actor_options, Writer& writer)
-    : Actor(actor_options), writer_(writer, kSlicesUnderWayMax, this) {
+namespace millrace {
+namespace {
+
+constexpr TimerId kDueTimer = 1;
+
+}  // namespace
+
+FlushFinalizer::FlushFinalizer(const ActorOptions& actor_options, const Options& options,
+                               Writer& writer,
+                               absl::Span<const std::unique_ptr<FlushStreamer>> streamers,
+                               Health& health)
+    : Actor(actor_options),
+      options_(options),
+      health_(health),
+      writer_(writer, kSlicesUnderWayMax, this) {
+  for (const auto& streamer : streamers) streamers_.emplace_back(*streamer, 1, this);
 }
 
-void FlushFinalizer::Handle(Streamed streamed, Reply<FlushPublished> reply) {
-  flights_.push_back({std::move(streamed.job), std::move(streamed.slices), std::move(reply)});
-  if (flights_.size() == 1) SendSlices();
+void FlushFinalizer::Handle(Rotated rotated, Reply<FlushPublished> reply) {
+  const uint64_t sequence = rotated.job.sequence;
+  if (next_sequence_ != 0 && sequence != next_sequence_) {
+    return reply.Send(absl::AbortedError(absl::StrCat("flush ", sequence, " waits for flush ",
+                                                      next_sequence_, ", which has failed")));
+  }
+  next_sequence_ = sequence + 1;
+  flights_.push_back({.job = std::move(rotated.job),
+                      .reply = std::move(reply),
+                      .due = clock().Now() + options_.stream_timeout});
+}
+
+void FlushFinalizer::Handle(StopRetrying /*stop*/) {
+  retrying_ = false;
+  for (size_t i = 0; i < flights_.size(); ++i) {
+    if (flights_[i].state != State::kDelayed) continue;
+    return GiveBackFrom(i, absl::CancelledError("the engine is stopping"));
+  }
+}
+
+void FlushFinalizer::Handle(Answer<Streamed> answer) {
+  const auto flight = std::find_if(flights_.begin(), flights_.end(), [&answer](const Flight& f) {
+    return f.state == State::kStreaming && f.stream == answer.request;
+  });
+  if (flight == flights_.end()) return;  // It came too late.
+  if (!answer.result.ok()) {
+    return FailAttempt(static_cast<size_t>(flight - flights_.begin()), answer.result.status());
+  }
+  flight->state = State::kStreamed;
+  flight->slices = std::move(answer.result->slices);
+  flight->job.earlier.clear();
 }
 
 void FlushFinalizer::Handle(Answer<SliceApplied> answer) {
   --under_way_;
-  if (!answer.result.ok()) {
-    if (failure_.ok()) failure_ = answer.result.status();
-  } else if (answer.result->manifest != 0) {
-    manifest_ = answer.result->manifest;
-  }
+  if (!answer.result.ok() && slice_failure_.ok()) slice_failure_ = answer.result.status();
+}
+
+void FlushFinalizer::OnBatchEnd() {
   SendSlices();
-}
-
-// Keeps the Writer busy with the first flight, and ends the flight when nothing of it is under way.
-void FlushFinalizer::SendSlices() {
-  Flight& flight = flights_.front();
-  while (failure_.ok() && next_slice_ < flight.slices.size() && under_way_ < kSlicesUnderWayMax) {
-    Slice& slice = flight.slices[next_slice_++];
-    ApplySlice message{.sequence = flight.job.sequence,
-                       .attempt = flight.job.attempt,
-                       .first_version = flight.job.first_version,
-                       .last_version = flight.job.last_version,
-                       .log_floor = flight.job.log_floor,
-                       .sealed = flight.job.sealed,
-                       .slice = std::move(slice)};
-    if (message.slice.last) message.outcomes = std::move(flight.job.outcomes);
-    const uint64_t number = message.slice.number;
-    writer_.Ask(std::move(message), ReplyTo<SliceApplied>(number));
-    ++under_way_;
+  StartStreams();
+  MonotonicTime wake = MonotonicTime::Infinite();
+  for (const Flight& flight : flights_) {
+    if (flight.state < State::kStreamed) wake = std::min(wake, flight.due);
   }
-  if (under_way_ == 0) EndFlight();
+  if (wake == MonotonicTime::Infinite()) return CancelTimer(kDueTimer);
+  SetTimer(kDueTimer, wake - clock().Now());
 }
 
-void FlushFinalizer::EndFlight() {
+void FlushFinalizer::OnTimer(TimerId /*timer*/) {
+  const MonotonicTime now = clock().Now();
+  for (size_t i = 0; i < flights_.size(); ++i) {
+    Flight& flight = flights_[i];
+    if (flight.state >= State::kStreamed || flight.due > now) continue;
+    if (flight.state == State::kDelayed) {
+      flight.state = State::kWaiting;
+      flight.due = now + options_.stream_timeout;
+      continue;
+    }
+    FailAttempt(i, absl::DeadlineExceededError(
+                       absl::StrCat("flush ", flight.job.sequence, " attempt ", flight.job.attempt,
+                                    flight.state == State::kWaiting ? " found no free streamer for "
+                                                                    : " was not streamed within ",
+                                    absl::FormatDuration(options_.stream_timeout))));
+  }
+}
+
+// A streamer that is stuck still holds its credit, so the others do its work.
+void FlushFinalizer::StartStreams() {
+  for (Flight& flight : flights_) {
+    if (flight.state != State::kWaiting) continue;
+    const auto streamer = std::find_if(streamers_.begin(), streamers_.end(),
+                                       [](const auto& link) { return link.available() > 0; });
+    if (streamer == streamers_.end()) return;
+    flight.state = State::kStreaming;
+    flight.stream = ++last_stream_;
+    flight.due = clock().Now() + options_.stream_timeout;
+    streamer->Ask(Stream{.job = flight.job, .timeout = options_.stream_timeout},
+                  ReplyTo<Streamed>(flight.stream));
+  }
+}
+
+// Keeps the Writer busy with the first flight, and ends its attempt when nothing of it is under
+// way.
+void FlushFinalizer::SendSlices() {
+  while (!flights_.empty()) {
+    Flight& flight = flights_.front();
+    if (flight.state == State::kStreamed) flight.state = State::kPublishing;
+    if (flight.state != State::kPublishing) return;
+    while (slice_failure_.ok() && flight.next_slice < flight.slices.size() &&
+           under_way_ < kSlicesUnderWayMax) {
+      Publish(flight);
+    }
+    if (under_way_ > 0) return;
+    EndPublishing();
+  }
+}
+
+void FlushFinalizer::Publish(Flight& flight) {
+  ApplySlice message{.sequence = flight.job.sequence,
+                     .attempt = flight.job.attempt,
+                     .first_version = flight.job.first_version,
+                     .last_version = flight.job.last_version,
+                     .log_floor = flight.job.log_floor,
+                     .sealed = flight.job.sealed,
+                     .slice = std::move(flight.slices[flight.next_slice++])};
+  if (message.slice.last) message.outcomes = flight.job.outcomes;
+  const uint64_t number = message.slice.number;
+  writer_.Ask(std::move(message), ReplyTo<SliceApplied>(number));
+  ++under_way_;
+}
+
+void FlushFinalizer::EndPublishing() {
+  const absl::Status failure = std::exchange(slice_failure_, absl::OkStatus());
+  if (!failure.ok()) return FailAttempt(0, failure);
   Flight flight = std::move(flights_.front());
   flights_.pop_front();
-  next_slice_ = 0;
-  const absl::Status failure = std::exchange(failure_, absl::OkStatus());
-  if (failure.ok()) {
-    flight.reply.Send(FlushPublished{.sequence = flight.job.sequence,
-                                     .manifest = std::exchange(manifest_, 0),
-                                     .last_version = flight.job.last_version});
-  } else {
-    flight.reply.Send(failure);
+  const bool healthy = std::all_of(flights_.begin(), flights_.end(),
+                                   [](const Flight& f) { return f.failure_count == 0; });
+  if (healthy) health_.SetTrouble(absl::OkStatus());
+  flight.reply.Send(FlushPublished{.sequence = flight.job.sequence,
+                                   .manifest = flight.job.sequence,
+                                   .last_version = flight.job.last_version});
+}
+
+void FlushFinalizer::FailAttempt(size_t index, const absl::Status& cause) {
+  Flight& flight = flights_[index];
+  LOG(WARNING) << "FlushFinalizer: flush " << flight.job.sequence << " attempt "
+               << flight.job.attempt << " failed: " << cause;
+  health_.SetTrouble(cause);
+  if (!retrying_ || flight.failure_count >= options_.retries_max) {
+    return GiveBackFrom(index, cause);
   }
-  if (!flights_.empty()) SendSlices();
+  absl::Duration delay = options_.retry_delay_min;
+  for (uint32_t i = 0; i < flight.failure_count && delay < options_.retry_delay_max; ++i)
+    delay *= 2;
+  ++flight.failure_count;
+  ++flight.job.attempt;
+  flight.state = State::kDelayed;
+  flight.due = clock().Now() + std::min(delay, options_.retry_delay_max);
+  flight.slices.clear();
+  flight.next_slice = 0;
+}
+
+// In order, so that the Committer hears the cause first.
+void FlushFinalizer::GiveBackFrom(size_t index, const absl::Status& cause) {
+  next_sequence_ = flights_[index].job.sequence;
+  for (size_t i = index; i < flights_.size(); ++i) {
+    flights_[i].reply.Send(i == index ? cause
+                                      : absl::AbortedError(absl::StrCat("flush ", next_sequence_,
+                                                                        " before it has failed")));
+  }
+  flights_.erase(flights_.begin() + static_cast<ptrdiff_t>(index), flights_.end());
 }
 
 }  // namespace millrace

@@ -3,8 +3,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
+#include "millrace/actors/flush_streamer.h"
+#include "millrace/actors/health.h"
 #include "millrace/actors/writer.h"
 #include "millrace/messages/flush.h"
 #include "millrace/runtime/actor.h"
@@ -12,43 +19,79 @@
 
 namespace millrace {
 
-// FlushFinalizer publishes flushes one after the other, in the order of their rotation: it sends
-// their slices to the Writer, a few under way at a time.
-//   In:   Streamed from the FlushStreamer; SliceApplied from the Writer.
-//   Out:  ApplySlice to the Writer; the flush's Reply to the Committer, when its last slice is
-//   synced
-//         or one has failed.
+// FlushFinalizer brings flushes into L1 in the order of their rotation. Several are streamed at the
+// same time; a stream that ends before one that was rotated earlier waits for it here.
+//   In:   Rotated, in order, from the Committer; answers of FlushStreamers and of the Writer.
+//   Out:  Stream to whichever FlushStreamer is free; ApplySlice to the Writer, a few under way at a
+//         time; the flush's Reply to the Committer, in order.
 //   Blocks on: nothing.
-//   Fails: the first slice that fails ends the attempt; those under way are waited for.
-class FlushFinalizer final : public Actor<FlushFinalizer, Streamed, Answer<SliceApplied>> {
+//   Fails: a stream or slice that fails, or a stream that takes too long, ends that attempt; the
+//          flush is tried again from where L1 stands, after a delay that doubles. When it has
+//          failed too often, it and all behind it are answered with the cause.
+class FlushFinalizer final
+    : public Actor<FlushFinalizer, Rotated, StopRetrying, Answer<Streamed>, Answer<SliceApplied>> {
  public:
+  struct Options {
+    absl::Duration stream_timeout = absl::Seconds(60);
+    // So many failures of a flush are followed by another attempt.
+    uint32_t retries_max = 8;
+    absl::Duration retry_delay_min = absl::Milliseconds(50);
+    absl::Duration retry_delay_max = absl::Seconds(5);
+  };
   // Slices under way at the Writer.
   static constexpr size_t kSlicesUnderWayMax = 4;
 
-  FlushFinalizer(const ActorOptions& actor_options, Writer& writer);
+  FlushFinalizer(const ActorOptions& actor_options, const Options& options, Writer& writer,
+                 absl::Span<const std::unique_ptr<FlushStreamer>> streamers, Health& health);
 
  private:
   friend Actor;
-  void Handle(Streamed streamed, Reply<FlushPublished> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(Rotated rotated, Reply<FlushPublished> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(StopRetrying stop) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(Answer<Streamed> answer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(Answer<SliceApplied> answer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void OnBatchEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void OnTimer(TimerId timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
 
-  // A flush that is being published or waits for its turn.
+  enum class State : uint8_t {
+    kDelayed,     // Until `due`, after a failure.
+    kWaiting,     // For a free streamer; until `due`, which is the stream's deadline.
+    kStreaming,   // As well.
+    kStreamed,    // For the flushes before it.
+    kPublishing,  // Slices are under way; only the first flight.
+  };
+  // A flush from its rotation to its answer.
   struct Flight {
     FlushJob job;
-    std::vector<Slice> slices;
     Reply<FlushPublished> reply;
+    State state = State::kWaiting;
+    MonotonicTime due;
+    uint64_t stream = 0;  // Names the stream under way: an answer to any other is dropped.
+    std::vector<Slice> slices;
+    size_t next_slice = 0;
+    uint32_t failure_count = 0;
   };
 
+  void StartStreams() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void SendSlices() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
-  void EndFlight() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void EndPublishing() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Publish(Flight& flight) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void FailAttempt(size_t index, const absl::Status& cause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void GiveBackFrom(size_t index, const absl::Status& cause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+
+  // Constant after construction.
+  const Options options_;
+  Health& health_;
 
   // Touched only on the finalizer's thread.
   Link<Writer> writer_ ABSL_GUARDED_BY(owner_);
-  std::deque<Flight> flights_ ABSL_GUARDED_BY(owner_);  // The first is being published.
-  size_t next_slice_ ABSL_GUARDED_BY(owner_) = 0;       // Of the first flight: index of the next.
-  size_t under_way_ ABSL_GUARDED_BY(owner_) = 0;
-  uint64_t manifest_ ABSL_GUARDED_BY(owner_) = 0;
-  absl::Status failure_ ABSL_GUARDED_BY(owner_);
+  std::deque<Link<FlushStreamer>> streamers_ ABSL_GUARDED_BY(owner_);  // One stream each.
+  std::deque<Flight> flights_ ABSL_GUARDED_BY(owner_);                 // In rotate order.
+  uint64_t next_sequence_ ABSL_GUARDED_BY(owner_) = 0;  // Of the next rotation; 0: any.
+  uint64_t last_stream_ ABSL_GUARDED_BY(owner_) = 0;
+  size_t under_way_ ABSL_GUARDED_BY(owner_) = 0;        // Slices of the first flight.
+  absl::Status slice_failure_ ABSL_GUARDED_BY(owner_);  // The first of them.
+  bool retrying_ ABSL_GUARDED_BY(owner_) = true;
 };
 
 }  // namespace millrace

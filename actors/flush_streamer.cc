@@ -2,21 +2,48 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+
+#include "millrace/storage/meta.h"
 
 namespace millrace {
 
 FlushStreamer::FlushStreamer(const ActorOptions& actor_options, storage::Environment& environment,
-                             storage::CommitLog& log, FlushFinalizer& finalizer)
-    : Actor(actor_options), environment_(environment), log_(log), finalizer_(finalizer) {
+                             storage::CommitLog& log)
+    : Actor(actor_options), environment_(environment), log_(log) {
 }
 
-void FlushStreamer::Handle(Rotated rotated, Reply<FlushPublished> reply) {
+void FlushStreamer::Handle(Stream stream, Reply<Streamed> reply) {
+  reply.Send(WorkOut(stream));
+}
+
+// Nothing of this flush is under way at the Writer, so where L1 stands with it does not change
+// between the two reads.
+absl::StatusOr<Streamed> FlushStreamer::WorkOut(Stream& stream) {
+  const MonotonicTime deadline = clock().Now() + stream.timeout;
+  FlushJob& job = stream.job;
+  {
+    const absl::StatusOr<storage::ReadTransaction> transaction = environment_.BeginRead();
+    if (!transaction.ok()) return transaction.status();
+    absl::StatusOr<storage::L1State> l1 = storage::ReadL1State(*transaction);
+    if (!l1.ok()) return l1.status();
+    if (l1->head.id >= job.sequence) return Streamed{.published = true};
+    const bool begun = l1->flush.has_value() && l1->flush->sequence == job.sequence;
+    job.resume_after = begun ? std::move(l1->flush->cursor) : "";
+    job.resume_slice = begun ? l1->flush->next_slice : 0;
+  }
   absl::StatusOr<std::vector<Slice>> slices =
-      BuildSlices(rotated.job, environment_, SliceLimits{}, [this] { PrepareStep(); });
-  if (!slices.ok()) return reply.Send(slices.status());
-  finalizer_.Ask(Streamed{.job = std::move(rotated.job), .slices = *std::move(slices)},
-                 std::move(reply));
+      BuildSlices(job, environment_, SliceLimits{}, [&]() -> absl::Status {
+        PrepareStep();
+        if (discarding()) return absl::CancelledError("the engine is stopping");
+        if (clock().Now() < deadline) return absl::OkStatus();
+        return absl::DeadlineExceededError(
+            absl::StrCat("flush ", job.sequence, " attempt ", job.attempt,
+                         " was streamed for longer than ", absl::FormatDuration(stream.timeout)));
+      });
+  if (!slices.ok()) return slices.status();
+  return Streamed{.slices = *std::move(slices)};
 }
 
 void FlushStreamer::Handle(Retired retired) {

@@ -10,10 +10,15 @@ namespace millrace {
 // trouble that passes (a full disk) is cleared; a final one keeps its first cause. Thread-safe.
 class Health {
  public:
-  // OK, or the first final cause, or the trouble of the moment.
+  // OK, or the first final cause, or why the engine is Degraded, or the trouble of the moment.
   absl::Status status() const {
     absl::MutexLock lock(&mutex_);
-    return final_.ok() ? trouble_ : final_;
+    return !final_.ok() ? final_ : !degraded_.ok() ? degraded_ : trouble_;
+  }
+  // OK, or why flushes are not tried again before a probe or Resume().
+  absl::Status degraded() const {
+    absl::MutexLock lock(&mutex_);
+    return degraded_;
   }
   // OK, or the first final cause.
   absl::Status final_cause() const {
@@ -25,6 +30,11 @@ class Health {
     absl::MutexLock lock(&mutex_);
     trouble_ = std::move(status);
   }
+  // OK ends it.
+  void SetDegraded(absl::Status status) {
+    absl::MutexLock lock(&mutex_);
+    degraded_ = std::move(status);
+  }
   void Fail(absl::Status status) {
     absl::MutexLock lock(&mutex_);
     if (final_.ok()) final_ = std::move(status);
@@ -33,6 +43,7 @@ class Health {
  private:
   mutable absl::Mutex mutex_;
   absl::Status trouble_ ABSL_GUARDED_BY(mutex_);
+  absl::Status degraded_ ABSL_GUARDED_BY(mutex_);
   absl::Status final_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -18,6 +18,10 @@ absl::Status CheckOptions(const EngineOptions& options) {
   if (options.rotate_interval <= absl::ZeroDuration()) {
     return Refuse("rotate_interval", "above 0 (infinite switches it off)");
   }
+  if (options.pending_flushes_max < 1 || options.pending_flushes_max > 16) {
+    return Refuse("pending_flushes_max", "1 to 16");
+  }
+  if (options.stream_timeout <= absl::ZeroDuration()) return Refuse("stream_timeout", "above 0");
   if (options.l0_soft_bytes_max < options.rotate_bytes) {
     return Refuse("l0_soft_bytes_max", "at least rotate_bytes");
   }

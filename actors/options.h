@@ -28,6 +28,15 @@ struct EngineOptions {
   uint64_t rotate_rows = 250'000;
   absl::Duration rotate_interval = absl::Seconds(1);
 
+  // Flushes between rotation and publication, each with a streamer of its own; 1 to 16. With two,
+  // one is worked out while the other is published.
+  uint32_t pending_flushes_max = 2;
+  // A stream that takes longer is tried again: a second is usual, a disk may stall.
+  absl::Duration stream_timeout = absl::Seconds(60);
+  // A flush that fails is tried again so often, 50 ms to 5 s apart: for about ten seconds. Then the
+  // engine is Degraded.
+  uint32_t flush_retries_max = 8;
+
   // Bytes of L0, retired buffers that snapshots hold included. Past the soft limit commits are
   // delayed by a growing time, past the hard one they wait until their deadline.
   uint64_t l0_soft_bytes_max = uint64_t{96} << 20;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 
 #include "millrace/storage/current_rows.h"
 #include "millrace/storage/outcome_rows.h"
@@ -15,6 +16,26 @@ using storage::FlushRow;
 using storage::Manifest;
 using storage::TreeId;
 
+namespace {
+
+absl::Status ApplyRows(storage::WriteTransaction& transaction, absl::Span<const RowChange> rows) {
+  for (const RowChange& row : rows) {
+    const TreeId tree = storage::TreeOf(row.key);
+    const std::string_view key = storage::KeyInTree(row.key);
+    if (row.tombstone) {
+      if (absl::Status status = transaction.Delete(tree, key).status(); !status.ok()) return status;
+      continue;
+    }
+    const absl::StatusOr<absl::Span<char>> value =
+        transaction.Reserve(tree, key, storage::EncodedRecordSize(row.payload.size()));
+    if (!value.ok()) return value.status();
+    storage::EncodeRecord(key, {.version = row.version, .payload = row.payload}, value->data());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status SliceApplier::Load() {
   const absl::StatusOr<storage::ReadTransaction> transaction = environment_.BeginRead();
   if (!transaction.ok()) return transaction.status();
@@ -25,46 +46,26 @@ absl::Status SliceApplier::Load() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<SliceApplied> SliceApplier::Apply(const ApplySlice& slice) {
-  if (absl::Status status = CheckNext(slice); !status.ok()) return status;
-  if (!transaction_.has_value()) {
-    absl::StatusOr<storage::WriteTransaction> transaction = environment_.BeginWrite(permit_);
-    if (!transaction.ok()) return transaction.status();
-    transaction_.emplace(*std::move(transaction));
-  }
-  absl::Status status = ApplyRows(slice);
-  if (status.ok()) status = AdvanceFlushRow(slice);
-  if (status.ok() && slice.slice.last) status = Publish(slice);
-  if (!status.ok()) {
-    Abort();
-    return status;
-  }
+absl::StatusOr<SliceApplied> SliceApplier::Apply(storage::WriteTransaction& transaction,
+                                                 const ApplySlice& slice) {
+  absl::Status status = CheckNext(slice);
+  if (status.ok()) status = ApplyRows(transaction, slice.slice.rows);
+  if (status.ok()) status = AdvanceFlushRow(transaction, slice);
+  if (status.ok() && slice.slice.last) status = Publish(transaction, slice);
+  if (!status.ok()) return status;
   return SliceApplied{.manifest = slice.slice.last ? pending_.head.id : 0};
 }
 
-absl::Status SliceApplier::Commit() {
-  if (!transaction_.has_value()) return absl::OkStatus();
-  absl::Status status = transaction_->Commit();
-  transaction_.reset();
-  row_count_ = 0;
-  if (!status.ok()) {
-    pending_ = durable_;
-    published_l0_bytes_.reset();
-    return status;
-  }
+void SliceApplier::Committed() {
   durable_ = pending_;
-  if (published_l0_bytes_.has_value()) {
-    const auto used = static_cast<int64_t>(environment_.used_bytes());
-    environment_.quota().RecordFlush(*published_l0_bytes_, used - used_before_flush_);
-    published_l0_bytes_.reset();
-  }
-  return status;
+  if (!published_l0_bytes_.has_value()) return;
+  const auto used = static_cast<int64_t>(environment_.used_bytes());
+  environment_.quota().RecordFlush(*published_l0_bytes_, used - used_before_flush_);
+  published_l0_bytes_.reset();
 }
 
-void SliceApplier::Abort() {
-  transaction_.reset();
+void SliceApplier::Aborted() {
   published_l0_bytes_.reset();
-  row_count_ = 0;
   pending_ = durable_;
 }
 
@@ -79,34 +80,16 @@ absl::Status SliceApplier::CheckNext(const ApplySlice& slice) const {
                                          " slice ", next_slice));
 }
 
-absl::Status SliceApplier::ApplyRows(const ApplySlice& slice) {
-  for (const RowChange& row : slice.slice.rows) {
-    const TreeId tree = storage::TreeOf(row.key);
-    const std::string_view key = storage::KeyInTree(row.key);
-    if (row.tombstone) {
-      if (absl::Status status = transaction_->Delete(tree, key).status(); !status.ok()) {
-        return status;
-      }
-      continue;
-    }
-    const absl::StatusOr<absl::Span<char>> value =
-        transaction_->Reserve(tree, key, storage::EncodedRecordSize(row.payload.size()));
-    if (!value.ok()) return value.status();
-    storage::EncodeRecord(key, {.version = row.version, .payload = row.payload}, value->data());
-  }
-  row_count_ += slice.slice.rows.size();
-  return absl::OkStatus();
-}
-
-absl::Status SliceApplier::AdvanceFlushRow(const ApplySlice& slice) {
+absl::Status SliceApplier::AdvanceFlushRow(storage::WriteTransaction& transaction,
+                                           const ApplySlice& slice) {
   if (!pending_.flush.has_value()) {
     pending_.flush = FlushRow{.sequence = slice.sequence,
                               .first_version = slice.first_version,
                               .last_version = slice.last_version};
     pending_.ingested = slice.last_version;
     used_before_flush_ = static_cast<int64_t>(environment_.used_bytes());
-    absl::Status status = transaction_->Put(TreeId::kMeta, storage::kIngestedKey,
-                                            storage::EncodeNumber(slice.last_version));
+    absl::Status status = transaction.Put(TreeId::kMeta, storage::kIngestedKey,
+                                          storage::EncodeNumber(slice.last_version));
     if (!status.ok()) return status;
   }
   FlushRow& row = *pending_.flush;
@@ -117,31 +100,31 @@ absl::Status SliceApplier::AdvanceFlushRow(const ApplySlice& slice) {
     row.deltas[{count.branch, count.collection}] += count.delta;
   }
   if (slice.slice.last) return absl::OkStatus();  // Publish ends the row.
-  return transaction_->Put(TreeId::kMeta, storage::kFlushKey, storage::EncodeFlushRow(row));
+  return transaction.Put(TreeId::kMeta, storage::kFlushKey, storage::EncodeFlushRow(row));
 }
 
 // The manifest is worked out from the head of this moment, not from what a stream once saw.
-absl::Status SliceApplier::Publish(const ApplySlice& slice) {
+absl::Status SliceApplier::Publish(storage::WriteTransaction& transaction,
+                                   const ApplySlice& slice) {
   Manifest manifest = pending_.head;
   manifest.parent = pending_.head.id;
   manifest.id = slice.sequence;
   manifest.last_version = slice.last_version;
   manifest.log_floor = std::max(manifest.log_floor, slice.log_floor);
   for (const auto& [key, delta] : pending_.flush->deltas) manifest.counts[key] += delta;
-  absl::Status status = transaction_->Put(TreeId::kManifests, storage::ManifestKey(manifest.id),
-                                          storage::EncodeManifest(manifest));
+  absl::Status status = transaction.Put(TreeId::kManifests, storage::ManifestKey(manifest.id),
+                                        storage::EncodeManifest(manifest));
   if (status.ok()) {
-    status =
-        transaction_->Put(TreeId::kMeta, storage::kHeadKey, storage::EncodeNumber(manifest.id));
+    status = transaction.Put(TreeId::kMeta, storage::kHeadKey, storage::EncodeNumber(manifest.id));
   }
-  if (status.ok()) status = transaction_->Delete(TreeId::kMeta, storage::kFlushKey).status();
+  if (status.ok()) status = transaction.Delete(TreeId::kMeta, storage::kFlushKey).status();
   if (status.ok() && manifest.id > kManifestsKept) {
     status =
-        transaction_->Delete(TreeId::kManifests, storage::ManifestKey(manifest.id - kManifestsKept))
+        transaction.Delete(TreeId::kManifests, storage::ManifestKey(manifest.id - kManifestsKept))
             .status();
   }
   for (const storage::RememberedCommit& commit : slice.outcomes) {
-    if (status.ok()) status = storage::RememberCommit(*transaction_, commit);
+    if (status.ok()) status = storage::RememberCommit(transaction, commit);
   }
   if (!status.ok()) return status;
   // Of a flush that an earlier life began, only a part would be measured.

@@ -14,14 +14,21 @@ using storage::Cursor;
 using storage::L0Row;
 using storage::TreeId;
 
-// Looks ascending row keys up in LMDB.
+// Looks ascending row keys up in what L1 will hold before this flush: the flushes before it, which
+// may be in LMDB already, partly or not at all, then LMDB.
 class ExistingRows {
  public:
-  explicit ExistingRows(const storage::ReadTransaction& transaction)
-      : records_(transaction.NewCursor(TreeId::kRecords)),
+  ExistingRows(const storage::BufferList& earlier, const storage::ReadTransaction& transaction)
+      : earlier_(earlier),
+        records_(transaction.NewCursor(TreeId::kRecords)),
         catalog_(transaction.NewCursor(TreeId::kCatalog)) {}
 
   bool Contains(std::string_view row_key) {
+    constexpr storage::Version kNewest = ~storage::Version{0};
+    L0Row row;
+    for (const auto& buffer : earlier_) {
+      if (buffer->Find(row_key, kNewest, &row)) return !row.tombstone;
+    }
     Cursor& cursor = storage::TreeOf(row_key) == TreeId::kCatalog ? catalog_ : records_;
     const std::string_view key = storage::KeyInTree(row_key);
     cursor.Seek(key);
@@ -32,6 +39,7 @@ class ExistingRows {
   }
 
  private:
+  const storage::BufferList& earlier_;  // Newest first.
   Cursor records_;
   Cursor catalog_;
 };
@@ -53,10 +61,10 @@ void AddCount(std::string_view row_key, int64_t delta, std::vector<CountDelta>* 
 absl::StatusOr<std::vector<Slice>> BuildSlices(const FlushJob& job,
                                                storage::Environment& environment,
                                                const SliceLimits& limits,
-                                               absl::FunctionRef<void()> between_slices) {
+                                               absl::FunctionRef<absl::Status()> between_slices) {
   const absl::StatusOr<storage::ReadTransaction> transaction = environment.BeginRead();
   if (!transaction.ok()) return transaction.status();
-  ExistingRows existing(*transaction);
+  ExistingRows existing(job.earlier, *transaction);
   std::vector<Slice> slices;
   Slice slice{.number = job.resume_slice, .cursor = job.resume_after};
   size_t slice_bytes = 0;
@@ -79,7 +87,7 @@ absl::StatusOr<std::vector<Slice>> BuildSlices(const FlushJob& job,
     std::string cursor = slice.cursor;
     slices.push_back(std::exchange(slice, Slice{.number = next, .cursor = std::move(cursor)}));
     slice_bytes = 0;
-    between_slices();
+    if (absl::Status status = between_slices(); !status.ok()) return status;
   }
   slice.last = true;
   slices.push_back(std::move(slice));

@@ -20,12 +20,13 @@ struct SliceLimits {
 };
 
 // Works out what a flush changes in L1: walks the sealed buffer in key order, takes of each row the
-// newest state, compares with what L1 holds, and cuts the changes into slices. A resumed job yields
-// only what lies behind its cursor, numbered on. There is always a last slice, if need be an empty
-// one. `between_slices` is called after each slice. Errors are LMDB's.
+// newest state, compares with what L1 will hold when the earlier flushes are published, and cuts
+// the changes into slices. A resumed job yields only what lies behind its cursor, numbered on.
+// There is always a last slice, if need be an empty one. `between_slices` is called after each
+// slice; its error ends the work. Other errors are LMDB's.
 absl::StatusOr<std::vector<Slice>> BuildSlices(const FlushJob& job,
                                                storage::Environment& environment,
                                                const SliceLimits& limits,
-                                               absl::FunctionRef<void()> between_slices);
+                                               absl::FunctionRef<absl::Status()> between_slices);
 
 }  // namespace millrace

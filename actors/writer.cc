@@ -1,7 +1,5 @@
 #include "millrace/actors/writer.h"
 
-#include <algorithm>
-#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -15,6 +13,11 @@ namespace {
 
 constexpr TimerId kPauseTimer = 1;
 
+// A transaction that others still add to is committed at this size or age: larger ones are hardly
+// cheaper per row, and who waits for them waits longer.
+constexpr uint64_t kTransactionBytesMax = uint64_t{4} << 20;
+constexpr absl::Duration kTransactionAgeMax = absl::Milliseconds(20);
+
 }  // namespace
 
 Writer::Writer(const ActorOptions& actor_options, storage::Environment& environment,
@@ -22,36 +25,37 @@ Writer::Writer(const ActorOptions& actor_options, storage::Environment& environm
     : Actor(actor_options),
       pacing_(pacing),
       health_(health),
-      applier_(environment, std::move(permit)) {
+      transaction_(environment, std::move(permit)),
+      slices_(environment) {
+  transaction_.Add(slices_);
 }
 
 absl::Status Writer::OnStart() {
-  return applier_.Load();
+  return slices_.Load();
 }
 
 void Writer::Handle(ApplySlice slice, Reply<SliceApplied> reply) {
-  if (!failure_.ok()) return reply.Send(failure_);
-  absl::StatusOr<SliceApplied> applied = applier_.Apply(slice);
-  if (!applied.ok() && applied.status().code() != absl::StatusCode::kAborted) {
-    // The transaction is gone with all that was in it.
-    FailWaiting(absl::AbortedError(
-        absl::StrCat("the transaction was aborted: ", applied.status().message())));
-  }
-  waiting_.push_back({std::move(reply), std::move(applied)});
+  Apply(slices_, slice, std::move(reply));
 }
 
-// Somebody waits and nothing else is queued: commit. What clients are owed of the device comes
-// first, so the answers, and with them the next slices, wait out the pause.
+// Somebody waits: commit, unless more is queued that can go with it. What clients are owed of the
+// device comes first, so the answers, and with them the next slices, wait out the pause.
 void Writer::OnBatchEnd() {
-  if (waiting_.empty()) return;
+  if (pausing_ || !transaction_.awaited()) return;
+  if (queued_count() > 0 && transaction_.written_bytes() < kTransactionBytesMax &&
+      clock().Now() - began_ < kTransactionAgeMax) {
+    return;  // Another turn follows at once.
+  }
   const MonotonicTime begin = clock().Now();
   EndTransaction();
   const absl::Duration pause = pacing_.PauseAfter(clock().Now() - begin);
   if (pause <= absl::ZeroDuration()) return Answer();
+  pausing_ = true;
   SetTimer(kPauseTimer, pause);
 }
 
 void Writer::OnTimer(TimerId /*timer*/) {
+  pausing_ = false;
   Answer();
 }
 
@@ -60,40 +64,66 @@ void Writer::OnStop(StopReason /*reason*/) {
   Answer();
 }
 
-// What is decided waits for its answer apart from what is still in a transaction.
-void Writer::EndTransaction() {
-  if (const absl::Status status = Commit(); !status.ok()) FailWaiting(status);
-  std::move(waiting_.begin(), waiting_.end(), std::back_inserter(decided_));
-  waiting_.clear();
+// An exception leaves a part of the message's work in the transaction: that must not stay.
+template <typename KindOfApplier, Request M>
+void Writer::Apply(KindOfApplier& applier, const M& message, Reply<typename M::ReplyType> reply) {
+  if (!failure_.ok()) return reply.Send(failure_);
+  const void* const sender = reply.asker();
+  if (!transaction_.Admits(sender)) EndTransaction();
+  if (!transaction_.open()) began_ = clock().Now();
+  const absl::StatusOr<storage::WriteTransaction*> transaction = transaction_.Begin();
+  if (!transaction.ok()) {
+    NoticeFailure(transaction.status());
+    return reply.Send(failure_.ok() ? transaction.status() : failure_);
+  }
+  const uint64_t written_before = (*transaction)->written_bytes();
+  absl::StatusOr<typename M::ReplyType> answer = absl::InternalError("not applied");
+  try {
+    answer = applier.Apply(**transaction, message);
+  } catch (...) {
+    transaction_.Abort(absl::InternalError("an exception while a message was applied"));
+    throw;
+  }
+  if (!answer.ok() &&
+      ((*transaction)->doomed() || (*transaction)->written_bytes() != written_before)) {
+    transaction_.Abort(answer.status());
+    NoticeFailure(answer.status());
+  }
+  transaction_.Wait(sender, [reply = std::move(reply),
+                             answer = std::move(answer)](const absl::Status& status) mutable {
+    if (status.ok() || !answer.ok()) return reply.Send(std::move(answer));
+    reply.Send(status);
+  });
 }
 
-absl::Status Writer::Commit() {
-  absl::Status status = applier_.Commit();
-  if (status.ok()) return status;
+// What is decided waits for its answer apart from what is still in a transaction.
+void Writer::EndTransaction() {
+  NoticeFailure(transaction_.Commit());
+}
+
+// Where the device could not be written, nobody knows what it holds: nothing more is tried.
+void Writer::NoticeFailure(const absl::Status& status) {
   const std::optional<storage::CommitFailure> failure = storage::GetCommitFailure(status);
   if (failure != storage::CommitFailure::kSyncFailed &&
       failure != storage::CommitFailure::kOutcomeUnknown) {
-    return status;
+    return;
   }
   failure_ = absl::UnavailableError(
       absl::StrCat("LMDB could not be written, the engine stops: ", status.message(),
                    "; mend the cause and open the store again"));
   LOG(ERROR) << "Writer: " << failure_.message();
+  for (SharedTransaction::Decided& decided : transaction_.decided()) {
+    if (!decided.status.ok()) decided.status = failure_;
+  }
   health_.Fail(failure_);
   Fail(failure_);
-  return failure_;
-}
-
-// Everyone whose slice was in the transaction, and was to be told that it is applied.
-void Writer::FailWaiting(const absl::Status& status) {
-  for (Waiting& waiting : waiting_) {
-    if (waiting.answer.ok()) waiting.answer = status;
-  }
 }
 
 void Writer::Answer() {
-  for (Waiting& decided : decided_) decided.reply.Send(std::move(decided.answer));
-  decided_.clear();
+  for (SharedTransaction::Decided& decided : transaction_.decided()) {
+    decided.answer(decided.status);
+  }
+  transaction_.decided().clear();
 }
 
 }  // namespace millrace

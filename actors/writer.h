@@ -1,9 +1,8 @@
 #pragma once
 
-#include <vector>
-
 #include "millrace/actors/health.h"
 #include "millrace/actors/pacing.h"
+#include "millrace/actors/shared_transaction.h"
 #include "millrace/actors/slice_applier.h"
 #include "millrace/messages/flush.h"
 #include "millrace/runtime/actor.h"
@@ -11,14 +10,14 @@
 
 namespace millrace {
 
-// Writer is the sole owner of LMDB's write transaction.
+// Writer is the sole owner of LMDB's write transaction, which the work of all senders shares.
 //   In:   ApplySlice, in order, from the FlushFinalizer.
-//   Out:  one Reply per slice, after its transaction is synced.
+//   Out:  one Reply per message, after its transaction is synced.
 //   Blocks on: LMDB's commit. Never on a mailbox.
 //   Fails: a transaction that aborts answers Aborted to every sender in it; each goes on from its
-//   own
-//          durable row. When the sync or the meta page failed, nothing more is written: it
-//          escalates.
+//          own durable row (see SharedTransaction). When the sync or the meta page failed, nothing
+//          more is written: it escalates.
+// A new kind of work is a message, an Applier for it, and a Handle that calls Apply with the two.
 class Writer final : public Actor<Writer, ApplySlice> {
  public:
   Writer(const ActorOptions& actor_options, storage::Environment& environment,
@@ -32,14 +31,12 @@ class Writer final : public Actor<Writer, ApplySlice> {
   void OnTimer(TimerId timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void OnStop(StopReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
 
-  struct Waiting {
-    Reply<SliceApplied> reply;
-    absl::StatusOr<SliceApplied> answer;
-  };
-
+  // Puts one message's work into the open transaction; the reply waits for its end.
+  template <typename KindOfApplier, Request M>
+  void Apply(KindOfApplier& applier, const M& message, Reply<typename M::ReplyType> reply)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void EndTransaction() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
-  absl::Status Commit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
-  void FailWaiting(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void NoticeFailure(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Answer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
 
   // Constant after construction.
@@ -47,9 +44,10 @@ class Writer final : public Actor<Writer, ApplySlice> {
   Health& health_;
 
   // Touched only on the Writer thread.
-  SliceApplier applier_ ABSL_GUARDED_BY(owner_);
-  std::vector<Waiting> waiting_ ABSL_GUARDED_BY(owner_);  // For the open transaction.
-  std::vector<Waiting> decided_ ABSL_GUARDED_BY(owner_);  // For the end of the pause.
+  SharedTransaction transaction_ ABSL_GUARDED_BY(owner_);
+  SliceApplier slices_ ABSL_GUARDED_BY(owner_);
+  MonotonicTime began_ ABSL_GUARDED_BY(owner_);  // When the open transaction was.
+  bool pausing_ ABSL_GUARDED_BY(owner_) = false;
   absl::Status failure_ ABSL_GUARDED_BY(owner_);
 };
 

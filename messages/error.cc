@@ -10,6 +10,7 @@ namespace millrace {
 namespace {
 
 constexpr char kOutcomeUrl[] = "millrace/outcome";
+constexpr char kDegradedUrl[] = "millrace/degraded";
 constexpr char kOwnerPidUrl[] = "millrace/owner-pid";
 constexpr char kConflictIndexUrl[] = "millrace/conflict-index";
 constexpr char kConflictOwnerUrl[] = "millrace/conflict-owner";
@@ -24,6 +25,15 @@ absl::Status WithOutcome(absl::Status status, Outcome outcome) {
 Outcome GetOutcome(const absl::Status& status) {
   const auto payload = status.GetPayload(kOutcomeUrl);
   return payload.has_value() && *payload == "unknown" ? Outcome::kUnknown : Outcome::kNotExecuted;
+}
+
+absl::Status WithDegraded(absl::Status status) {
+  status.SetPayload(kDegradedUrl, absl::Cord());
+  return status;
+}
+
+bool IsDegraded(const absl::Status& status) {
+  return status.GetPayload(kDegradedUrl).has_value();
 }
 
 absl::Status WithOwnerPid(absl::Status status, pid_t pid) {

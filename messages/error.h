@@ -21,6 +21,11 @@ absl::Status WithOutcome(absl::Status status, Outcome outcome);
 // kNotExecuted where the status says nothing: only what says so is unknown.
 Outcome GetOutcome(const absl::Status& status);
 
+// Whether the status says that the engine is Degraded: flushes failed as often as they may, and
+// wait for Engine::Resume() or for the next probe. Code and text are those of the cause.
+absl::Status WithDegraded(absl::Status status);
+bool IsDegraded(const absl::Status& status);
+
 // The process that holds the store (code Unavailable).
 absl::Status WithOwnerPid(absl::Status status, pid_t pid);
 std::optional<pid_t> GetOwnerPid(const absl::Status& status);

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/time/time.h"
+
 #include "millrace/messages/commit.h"
 #include "millrace/storage/commit_token.h"
 #include "millrace/storage/l0_buffer.h"
@@ -14,28 +16,21 @@
 
 namespace millrace {
 
-// The conversation of a flush: the Committer rotates, a FlushStreamer streams, the FlushFinalizer
-// publishes through the Writer. The Reply<FlushPublished> that travels in the envelopes, from the
-// Committer by way of streamer and finalizer, is the flush's token: whoever drops it has answered
-// Cancelled, so no flush is ever forgotten.
+// The conversation of a flush: the Committer rotates and hands the flush to the FlushFinalizer,
+// which lets a FlushStreamer work it out and publishes it, in the order of the rotations, through
+// the Writer. The Reply<FlushPublished> that goes with a rotation is the flush's token: whoever
+// drops it has answered, so no flush is ever forgotten.
 
-// A client asks that everything committed so far be in LMDB; answered when it is.
-struct FlushReceipt {
-  uint64_t manifest = 0;  // The manifest that holds it; 0 if nothing was ever flushed.
-  storage::Version version = storage::kNoVersion;  // Everything up to here is in LMDB.
-};
-struct Flush {
-  using ReplyType = FlushReceipt;
-};
-
-// The Committer's answer to itself: the flush is in LMDB, synced, with manifest and log floor.
+// The finalizer's answer to the Committer: the flush is in LMDB, synced, with manifest and log
+// floor. Answers come in rotate order. An error: it was tried as often as it may be, or one before
+// it was; it and those behind it are no longer with the finalizer.
 struct FlushPublished {
   uint64_t sequence = 0;
   uint64_t manifest = 0;
   storage::Version last_version = storage::kNoVersion;
 };
 
-// What one flush is. Value; shares the sealed buffer with the snapshots that read it.
+// What one flush is. Value; shares the sealed buffers with the snapshots that read them.
 struct FlushJob {
   uint64_t sequence = 0;  // Dense, 1 is the first.
   uint32_t attempt = 1;
@@ -46,18 +41,25 @@ struct FlushJob {
   std::shared_ptr<const storage::L0Buffer> sealed;
   // What is maintained of its records: as it was at the rotation, or at the start of this life.
   storage::MarksRef marks;
-  // Of a flush that an earlier life began: rows up to this key, and so many slices, are in LMDB.
+  // Rotated before this one and not published then, newest first: what this flush changes is worked
+  // out against them. They live until this flush's stream has ended.
+  std::vector<std::shared_ptr<const storage::L0Buffer>> earlier;
+  // Rows up to this key, and so many slices, are in LMDB.
   std::string resume_after;
   uint64_t resume_slice = 0;
   // The outcomes of this flush's commits that were asked to be remembered, in order.
   std::vector<storage::RememberedCommit> outcomes;
 };
 
-// Committer to FlushStreamer.
+// Committer to FlushFinalizer, in the order of the sequences.
 struct Rotated {
   using ReplyType = FlushPublished;
   FlushJob job;
 };
+// Committer to FlushFinalizer, when the engine stops: what fails from now on, or waits to be tried
+// again, is answered at once. The next open goes on with it.
+struct StopRetrying {};
+
 // Committer to FlushStreamer: LMDB holds this buffer. It is freed, and the log files below the
 // floor are recycled, off the Committer's thread.
 struct Retired {
@@ -91,11 +93,16 @@ struct Slice {
   bool last = false;  // Carries manifest, head, log floor and the end of the flush row.
 };
 
-// FlushStreamer to FlushFinalizer: everything that was to be worked out has been.
+// FlushFinalizer to FlushStreamer: work out what the flush changes, from where L1 stands with it.
+// DeadlineExceeded: it took longer than it may.
 struct Streamed {
-  using ReplyType = FlushPublished;
-  FlushJob job;
+  bool published = false;     // L1 holds all of the flush already, and there are no slices.
   std::vector<Slice> slices;  // In order; the last one has `last` set.
+};
+struct Stream {
+  using ReplyType = Streamed;
+  FlushJob job;
+  absl::Duration timeout;
 };
 
 // FlushFinalizer to Writer. Applied only behind the slice before it; durable when answered.

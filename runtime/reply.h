@@ -60,6 +60,8 @@ class Reply {
   bool Claim() { return cell_->Claim(); }
   // A hint, for skipping work early.
   bool abandoned() const { return cell_->abandoned(); }
+  // Tells senders apart: the actor whose ReplyTo() this is, null for every client's thread.
+  const void* asker() const { return cell_->address().asker; }
 
   // For the kernel: the cell leaves the reply.
   ReplyCell<T>* Detach() { return std::exchange(cell_, nullptr); }

@@ -56,6 +56,9 @@ class WriteTransaction {
   // Key and value bytes written so far: what the owner bounds its transactions by.
   uint64_t written_bytes() const { return written_bytes_; }
 
+  // Whether a failed write has doomed the transaction.
+  bool doomed() const { return !doom_.ok(); }
+
   // This transaction frees space in the end: it may pass the quota by an eighth.
   void AllowReclaiming() { reclaiming_ = true; }
 

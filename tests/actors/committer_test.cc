@@ -3,8 +3,6 @@
 
 #include "millrace/actors/committer.h"
 
-#include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,16 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/testing/faulty_file_system.h"
-#include "tests/testing/temporary_directory.h"
+#include "tests/actors/stepped_pipeline.h"
 
-#include "millrace/actors/flush_finalizer.h"
-#include "millrace/actors/pacing.h"
-#include "millrace/actors/writer.h"
 #include "millrace/messages/error.h"
-#include "millrace/storage/snapshot.h"
-#include "millrace/testing/manual_clock.h"
-#include "millrace/testing/step_driver.h"
 
 namespace millrace {
 namespace {
@@ -32,110 +23,7 @@ using storage::WriteBatch;
 using testing::FileCall;
 using ::testing::HasSubstr;
 
-class CommitterTest : public ::testing::Test {
- protected:
-  static Committer::Options NeverRotate() {
-    return {.sync_interval = absl::Milliseconds(100),
-            .rotate_bytes = uint64_t{1} << 40,
-            .rotate_rows = uint64_t{1} << 40,
-            .rotate_interval = absl::InfiniteDuration()};
-  }
-
-  void Start(const Committer::Options& options, uint32_t batch_max = 256,
-             const Backpressure::Limits& limits = {.soft_bytes_max = 1 << 26,
-                                                   .hard_bytes_max = 1 << 27}) {
-    storage::EnvironmentOptions environment_options;
-    environment_options.directory = directory_.path();
-    environment_options.map_size_bytes = uint64_t{1} << 32;
-    environment_options.quota_bytes = uint64_t{1} << 30;
-    auto environment = storage::Environment::Open(environment_options);
-    ASSERT_TRUE(environment.ok()) << environment.status();
-    environment_ = *std::move(environment);
-    absl::StatusOr<Recovered> recovered =
-        Recover(*environment_, files_,
-                {.directory = directory_.File("log"), .file_bytes = uint64_t{4} << 20}, {}, view_);
-    ASSERT_TRUE(recovered.ok()) << recovered.status();
-    backpressure_.emplace(limits);
-    writer_.emplace(Named("writer"), *environment_, *environment_->TakeWritePermit(), pacing_,
-                    health_);
-    finalizer_.emplace(Named("finalizer"), *writer_);
-    streamer_.emplace(Named("streamer"), *environment_, *recovered->log, *finalizer_);
-    ActorOptions committer_options = Named("committer");
-    committer_options.batch_max = batch_max;
-    committer_.emplace(committer_options, options, *std::move(recovered),
-                       Committer::Neighbours{.environment = *environment_,
-                                             .view = view_,
-                                             .leases = leases_,
-                                             .backpressure = *backpressure_,
-                                             .pacing = pacing_,
-                                             .health = health_,
-                                             .streamer = *streamer_});
-    driver_.emplace(clock_);
-    for (Cell* actor : std::vector<Cell*>{&*writer_, &*finalizer_, &*streamer_, &*committer_}) {
-      ASSERT_TRUE(driver_->Start(*actor).ok());
-    }
-    Pending<Collection> defined = committer_->Ask(DefineCollection{.name = "people"});
-    driver_->StepUntilIdle();
-    people_ = *defined.Wait();
-    files_.ClearEvents();
-  }
-  ~CommitterTest() override {
-    leases_->Close();
-    driver_.reset();
-    committer_.reset();
-    streamer_.reset();
-    finalizer_.reset();
-    writer_.reset();
-    environment_.reset();
-  }
-
-  ActorOptions Named(const std::string& name) {
-    ActorOptions options;
-    options.name = name;
-    options.clock = &clock_;
-    return options;
-  }
-  WriteBatch Put(std::string_view id, int64_t number, Precondition precondition = {}) const {
-    WriteBatch batch;
-    batch.Put(people_, id, *storage::DocumentBuilder().Set("n", number).Finish(), precondition);
-    return batch;
-  }
-  Pending<CommitReceipt> Send(WriteBatch batch, Durability durability = Durability::kDurable) {
-    return committer_->Ask(Commit{.batch = std::move(batch), .durability = durability});
-  }
-  Pending<CommitReceipt> Park(WriteBatch batch) {
-    auto [reply, pending] = MakeReply<CommitReceipt>();
-    backpressure_->Park({.commit = {.batch = std::move(batch)},
-                         .reply = std::move(reply),
-                         .deadline = clock_.Now() + absl::Seconds(30)});
-    committer_->Ring();
-    return std::move(pending);
-  }
-  storage::Snapshot TakeSnapshot() {
-    absl::StatusOr<storage::Snapshot> snapshot = storage::Snapshot::Take(
-        {.environment = *environment_, .view = view_, .leases = leases_}, "test",
-        absl::UnixEpoch() + absl::Nanoseconds(clock_.Now().nanoseconds()));
-    EXPECT_TRUE(snapshot.ok()) << snapshot.status();
-    return *std::move(snapshot);
-  }
-
-  testing::TemporaryDirectory directory_;
-  testing::ManualClock clock_;
-  testing::FaultyFileSystem files_{storage::SystemFileSystem()};
-  std::unique_ptr<storage::Environment> environment_;
-  storage::LiveView view_;
-  std::shared_ptr<storage::LeaseRegistry> leases_ =
-      std::make_shared<storage::LeaseRegistry>(storage::LeaseRegistry::Options{});
-  Health health_;
-  Pacing pacing_{clock_};
-  std::optional<Backpressure> backpressure_;
-  std::optional<Writer> writer_;
-  std::optional<FlushFinalizer> finalizer_;
-  std::optional<FlushStreamer> streamer_;
-  std::optional<Committer> committer_;
-  std::optional<testing::StepDriver> driver_;
-  Collection people_;
-};
+class CommitterTest : public ::testing::Test, protected testing::SteppedPipeline {};
 
 TEST_F(CommitterTest, TurnIsOneWriteAndOneSync) {
   Start(NeverRotate());
@@ -212,7 +100,7 @@ TEST_F(CommitterTest, FailedSyncIsAnUnknownOutcomeAndTheEnd) {
   files_.Fail({.call = FileCall::kSync});
   auto lost = Send(Put("lost", 1));
   auto refused = Send(Put("before", 1, Precondition::Absent()));
-  auto flush = committer_->Ask(Flush{});
+  auto flush = committer_->Ask(Fence{});
   driver_->StepUntilIdle();
   EXPECT_TRUE(before.Wait().ok());
   const absl::Status status = lost.Wait().status();
@@ -288,7 +176,7 @@ TEST_F(CommitterTest, CommitsGoOnWhileAStreamIsHeld) {
   Start(NeverRotate());
   for (int i = 0; i < 100; ++i) Send(Put(absl::StrCat(i), i));
   driver_->Step(*committer_);
-  Pending<FlushReceipt> flush = committer_->Ask(Flush{});
+  Pending<FlushReceipt> flush = committer_->Ask(Fence{});
   driver_->Step(*committer_);  // Rotated; nobody steps the streamer.
   for (int i = 0; i < 10; ++i) {
     auto pending = Send(Put("5", i, Precondition::AtVersion(i == 0 ? 7 : 101 + i)));

@@ -11,6 +11,7 @@
 
 #include "millrace/actors/commit_group.h"
 #include "millrace/actors/recovery.h"
+#include "millrace/actors/shared_transaction.h"
 #include "millrace/actors/slice_applier.h"
 #include "millrace/actors/slice_builder.h"
 #include "millrace/storage/lease_registry.h"
@@ -51,12 +52,15 @@ class PipelineStore {
                 {.directory = directory_.File("log"), .file_bytes = uint64_t{1} << 20}, {}, *view_);
     ASSERT_TRUE(recovered.ok()) << recovered.status();
     recovered_ = std::make_unique<Recovered>(*std::move(recovered));
-    applier_ = std::make_unique<SliceApplier>(*environment_, *std::move(permit));
+    transaction_ = std::make_unique<SharedTransaction>(*environment_, *std::move(permit));
+    applier_ = std::make_unique<SliceApplier>(*environment_);
+    transaction_->Add(*applier_);
     ASSERT_TRUE(applier_->Load().ok());
     leases_ = std::make_shared<storage::LeaseRegistry>(storage::LeaseRegistry::Options{});
   }
   void Crash() {
     if (leases_ != nullptr) leases_->Close();
+    transaction_.reset();
     applier_.reset();
     recovered_.reset();
     environment_.reset();
@@ -97,7 +101,7 @@ class PipelineStore {
 
   std::vector<Slice> Slices(const FlushJob& job, size_t rows_max) {
     absl::StatusOr<std::vector<Slice>> slices =
-        BuildSlices(job, *environment_, {.rows_max = rows_max}, [] {});
+        BuildSlices(job, *environment_, {.rows_max = rows_max}, [] { return absl::OkStatus(); });
     EXPECT_TRUE(slices.ok()) << slices.status();
     return slices.ok() ? *std::move(slices) : std::vector<Slice>();
   }
@@ -114,14 +118,20 @@ class PipelineStore {
     return message;
   }
 
+  absl::Status Apply(const ApplySlice& slice) {
+    const absl::StatusOr<storage::WriteTransaction*> transaction = transaction_->Begin();
+    if (!transaction.ok()) return transaction.status();
+    return applier_->Apply(**transaction, slice).status();
+  }
+
   // Applies and commits the first `count` slices of the job, one transaction each; how many there
   // were in all.
   size_t Flush(const FlushJob& job, size_t rows_max, size_t count = ~size_t{0}) {
     const std::vector<Slice> slices = Slices(job, rows_max);
     for (size_t i = 0; i < slices.size() && i < count; ++i) {
-      const auto applied = applier_->Apply(Message(job, slices[i]));
-      EXPECT_TRUE(applied.ok()) << applied.status();
-      const absl::Status status = applier_->Commit();
+      const absl::Status applied = Apply(Message(job, slices[i]));
+      EXPECT_TRUE(applied.ok()) << applied;
+      const absl::Status status = transaction_->Commit();
       EXPECT_TRUE(status.ok()) << status;
     }
     return slices.size();
@@ -142,6 +152,7 @@ class PipelineStore {
   storage::Environment& environment() { return *environment_; }
   Recovered& recovered() { return *recovered_; }
   SliceApplier& applier() { return *applier_; }
+  SharedTransaction& transaction() { return *transaction_; }
   storage::LiveView& view() { return *view_; }
 
  private:
@@ -150,6 +161,7 @@ class PipelineStore {
   std::unique_ptr<storage::LiveView> view_;
   std::unique_ptr<Recovered> recovered_;
   std::unique_ptr<SliceApplier> applier_;
+  std::unique_ptr<SharedTransaction> transaction_;
   std::shared_ptr<storage::LeaseRegistry> leases_;
   storage::Version first_version_ = storage::kNoVersion;
   std::vector<storage::RememberedCommit> outcomes_;

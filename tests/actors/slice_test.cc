@@ -99,23 +99,21 @@ TEST(SliceApplierTest, SliceOutOfOrderIsRefusedAndHarmsNothing) {
   for (const char* id : {"a", "b", "c"}) store.Commit(Put(id, 1));
   const FlushJob job = store.Rotate();
   const std::vector<Slice> slices = store.Slices(job, 1);
-  SliceApplier& applier = store.applier();
   const auto apply = [&](const FlushJob& flush, size_t slice) {
-    return applier.Apply(PipelineStore::Message(flush, slices[slice])).status();
+    return store.Apply(PipelineStore::Message(flush, slices[slice]));
   };
   FlushJob later = job;
   later.sequence = 2;
   EXPECT_EQ(apply(later, 0).code(), absl::StatusCode::kAborted);
   EXPECT_EQ(apply(job, 1).code(), absl::StatusCode::kAborted);
-  EXPECT_FALSE(applier.open());
+  EXPECT_EQ(store.transaction().written_bytes(), 0u);
   ASSERT_TRUE(apply(job, 0).ok());
   const absl::Status again = apply(job, 0);
   EXPECT_EQ(again.code(), absl::StatusCode::kAborted);
   EXPECT_THAT(again.ToString(), HasSubstr("waits for flush 1 slice 1"));
   EXPECT_EQ(apply(job, 2).code(), absl::StatusCode::kAborted);
-  EXPECT_TRUE(applier.open());
   for (size_t i = 1; i < slices.size(); ++i) ASSERT_TRUE(apply(job, i).ok());
-  ASSERT_TRUE(applier.Commit().ok());
+  ASSERT_TRUE(store.transaction().Commit().ok());
   EXPECT_EQ(store.L1().RecordCount(storage::kTrunk, kPeople.id), 3);
   EXPECT_EQ(apply(job, 0).code(), absl::StatusCode::kAborted) << "a flush is published once";
 }
@@ -125,14 +123,11 @@ TEST(SliceApplierTest, AbortTakesBackEverythingSinceTheLastCommit) {
   for (const char* id : {"a", "b", "c"}) store.Commit(Put(id, 1));
   const FlushJob job = store.Rotate();
   const std::vector<Slice> slices = store.Slices(job, 1);
-  SliceApplier& applier = store.applier();
-  ASSERT_TRUE(applier.Apply(PipelineStore::Message(job, slices[0])).ok());
-  ASSERT_TRUE(applier.Commit().ok());
-  ASSERT_TRUE(applier.Apply(PipelineStore::Message(job, slices[1])).ok());
-  ASSERT_TRUE(applier.Apply(PipelineStore::Message(job, slices[2])).ok());
-  EXPECT_EQ(applier.row_count(), 2u);
-  applier.Abort();
-  EXPECT_EQ(applier.row_count(), 0u);
+  ASSERT_TRUE(store.Apply(PipelineStore::Message(job, slices[0])).ok());
+  ASSERT_TRUE(store.transaction().Commit().ok());
+  ASSERT_TRUE(store.Apply(PipelineStore::Message(job, slices[1])).ok());
+  ASSERT_TRUE(store.Apply(PipelineStore::Message(job, slices[2])).ok());
+  store.transaction().Abort(absl::InternalError("as told"));
   const storage::L1State l1 = store.L1();
   EXPECT_EQ(l1.head.id, 0u);
   ASSERT_TRUE(l1.flush.has_value());
@@ -142,9 +137,9 @@ TEST(SliceApplierTest, AbortTakesBackEverythingSinceTheLastCommit) {
   EXPECT_EQ(l1.RecordCount(storage::kTrunk, kPeople.id), 1);
   // And the flush goes on where L1 stands.
   for (size_t i = 1; i < slices.size(); ++i) {
-    ASSERT_TRUE(applier.Apply(PipelineStore::Message(job, slices[i])).ok());
+    ASSERT_TRUE(store.Apply(PipelineStore::Message(job, slices[i])).ok());
   }
-  ASSERT_TRUE(applier.Commit().ok());
+  ASSERT_TRUE(store.transaction().Commit().ok());
   EXPECT_EQ(store.L1().head.counts, (storage::CountMap{{{storage::kTrunk, kPeople.id}, 3}}));
 }
 
