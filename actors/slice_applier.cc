@@ -88,8 +88,9 @@ absl::Status SliceApplier::AdvanceFlushRow(storage::WriteTransaction& transactio
                               .last_version = slice.last_version};
     pending_.ingested = slice.last_version;
     used_before_flush_ = static_cast<int64_t>(environment_.used_bytes());
-    absl::Status status = transaction.Put(TreeId::kMeta, storage::kIngestedKey,
-                                          storage::EncodeNumber(slice.last_version));
+    absl::Status status =
+        transaction.Put(TreeId::kMeta, storage::kIngestedKey,
+                        storage::EncodeNumber(storage::kIngestedKey, slice.last_version));
     if (!status.ok()) return status;
   }
   FlushRow& row = *pending_.flush;
@@ -115,7 +116,8 @@ absl::Status SliceApplier::Publish(storage::WriteTransaction& transaction,
   absl::Status status = transaction.Put(TreeId::kManifests, storage::ManifestKey(manifest.id),
                                         storage::EncodeManifest(manifest));
   if (status.ok()) {
-    status = transaction.Put(TreeId::kMeta, storage::kHeadKey, storage::EncodeNumber(manifest.id));
+    status = transaction.Put(TreeId::kMeta, storage::kHeadKey,
+                             storage::EncodeNumber(storage::kHeadKey, manifest.id));
   }
   if (status.ok()) status = transaction.Delete(TreeId::kMeta, storage::kFlushKey).status();
   if (status.ok() && manifest.id > kManifestsKept) {

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "xxhash.h"
 
@@ -10,6 +11,8 @@
 
 namespace millrace::storage {
 namespace {
+
+constexpr size_t kChecksumBytes = sizeof(uint64_t);
 
 constexpr std::string_view kAdvice = "restore the store from a copy";
 
@@ -36,7 +39,18 @@ CountMap ReadCounts(flexbuffers::Reference reference) {
 absl::StatusOr<uint64_t> ReadNumber(const ReadTransaction& transaction, std::string_view key) {
   const absl::StatusOr<std::optional<std::string_view>> row = transaction.Get(TreeId::kMeta, key);
   if (!row.ok()) return row.status();
-  return row->has_value() ? DecodeNumber(**row, key) : 0;
+  return row->has_value() ? DecodeNumber(key, **row) : 0;
+}
+
+uint64_t KeyedChecksum(std::string_view key, std::string_view bytes) {
+  const uint64_t seed = XXH3_64bits(key.data(), key.size());
+  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
+absl::Status DamagedRow(std::string_view key) {
+  return absl::DataLossError(absl::StrCat("the row '", absl::Utf8SafeCHexEscape(ToAbsl(key)),
+                                          "' of tree meta in store.mdb is damaged: its checksum "
+                                          "does not match; restore the store from a copy"));
 }
 
 int64_t CountOf(const CountMap& counts, BranchId branch, CollectionId collection) {
@@ -84,20 +98,34 @@ absl::StatusOr<Version> ReadIngestedVersion(const ReadTransaction& transaction) 
   return ReadNumber(transaction, kIngestedKey);
 }
 
-std::string EncodeNumber(uint64_t number) {
-  const uint64_t row[2] = {number, XXH3_64bits(&number, sizeof(number))};
-  return std::string(reinterpret_cast<const char*>(row), sizeof(row));
+std::string SealBytes(std::string_view key, std::string_view bytes) {
+  const uint64_t checksum = KeyedChecksum(key, bytes);
+  std::string value(reinterpret_cast<const char*>(&checksum), kChecksumBytes);
+  value.append(bytes);
+  return value;
 }
 
-absl::StatusOr<uint64_t> DecodeNumber(std::string_view bytes, std::string_view name) {
-  uint64_t row[2] = {};
-  if (bytes.size() == sizeof(row)) {
-    std::memcpy(row, bytes.data(), sizeof(row));
-    if (row[1] == XXH3_64bits(row, sizeof(row[0]))) return row[0];
+std::string EncodeNumber(std::string_view key, uint64_t number) {
+  return SealBytes(key, {reinterpret_cast<const char*>(&number), sizeof(number)});
+}
+
+absl::StatusOr<std::string_view> UnsealBytes(std::string_view key, std::string_view value) {
+  uint64_t checksum = 0;
+  if (value.size() >= kChecksumBytes) {
+    std::memcpy(&checksum, value.data(), kChecksumBytes);
+    value.remove_prefix(kChecksumBytes);
+    if (KeyedChecksum(key, value) == checksum) return value;
   }
-  return absl::DataLossError(absl::StrCat("the row '", ToAbsl(name),
-                                          "' of tree meta in store.mdb is damaged: its checksum "
-                                          "does not match; restore the store from a copy"));
+  return DamagedRow(key);
+}
+
+absl::StatusOr<uint64_t> DecodeNumber(std::string_view key, std::string_view value) {
+  const absl::StatusOr<std::string_view> bytes = UnsealBytes(key, value);
+  if (!bytes.ok()) return bytes.status();
+  uint64_t number = 0;
+  if (bytes->size() != sizeof(number)) return DamagedRow(key);
+  std::memcpy(&number, bytes->data(), sizeof(number));
+  return number;
 }
 
 std::string EncodeManifest(const Manifest& manifest) {

@@ -67,12 +67,15 @@ absl::StatusOr<FlushRow> DecodeFlushRow(std::string_view bytes);
 std::string ManifestKey(uint64_t id);
 inline constexpr std::string_view kHeadKey = "head";    // In `meta`: id of the head manifest.
 inline constexpr std::string_view kFlushKey = "flush";  // In `meta`: the flush row.
-// In `meta`: the newest version of which L1 may hold a row. Set by a flush's first
-// slice.
+// In `meta`: the newest version of which L1 may hold a row. Set by a flush's first slice.
 inline constexpr std::string_view kIngestedKey = "ingested";
-// A row that is one number, behind its checksum.
-std::string EncodeNumber(uint64_t number);
-// DataLoss unless the bytes are a number as it was written; `name` is the row's, for the message.
-absl::StatusOr<uint64_t> DecodeNumber(std::string_view bytes, std::string_view name);
+
+// The value of a row of `meta` that is a few bytes, or one number: behind a checksum that covers
+// the row's key, too, so that a row that is found under another's key is noticed.
+std::string SealBytes(std::string_view key, std::string_view bytes);
+std::string EncodeNumber(std::string_view key, uint64_t number);
+// DataLoss, naming the row, unless the value is what was written under this key.
+absl::StatusOr<std::string_view> UnsealBytes(std::string_view key, std::string_view value);
+absl::StatusOr<uint64_t> DecodeNumber(std::string_view key, std::string_view value);
 
 }  // namespace millrace::storage

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::string_view kPrefix = "outcome/";
 constexpr std::string_view kCountKey = "outcomes";
-constexpr std::string_view kPrunedKey = "pruned";  // The encoding of the highest token removed.
+constexpr std::string_view kPrunedKey = "pruned";  // The key of the highest token removed.
 
 std::string TokenKey(CommitToken token) {
   std::string key(kPrefix);
@@ -24,7 +24,7 @@ absl::StatusOr<uint64_t> ReadCount(const Transaction& transaction) {
   const absl::StatusOr<std::optional<std::string_view>> row =
       transaction.Get(TreeId::kMeta, kCountKey);
   if (!row.ok()) return row.status();
-  return row->has_value() ? DecodeNumber(**row, kCountKey) : 0;
+  return row->has_value() ? DecodeNumber(kCountKey, **row) : 0;
 }
 
 // Removes the lowest token. Token keys order as tokens do.
@@ -37,7 +37,8 @@ absl::Status PruneOne(WriteTransaction& transaction) {
     if (!cursor.Valid() || !cursor.key().starts_with(kPrefix)) return absl::OkStatus();
     key.assign(cursor.key());
   }
-  if (absl::Status status = transaction.Put(TreeId::kMeta, kPrunedKey, key); !status.ok()) {
+  if (absl::Status status = transaction.Put(TreeId::kMeta, kPrunedKey, SealBytes(kPrunedKey, key));
+      !status.ok()) {
     return status;
   }
   return transaction.Delete(TreeId::kMeta, key).status();
@@ -52,10 +53,10 @@ absl::Status RememberCommit(WriteTransaction& transaction, const RememberedCommi
   if (existing->has_value()) return absl::OkStatus();
   absl::StatusOr<uint64_t> count = ReadCount(transaction);
   if (!count.ok()) return count.status();
-  absl::Status status = transaction.Put(TreeId::kMeta, key, EncodeNumber(commit.version));
+  absl::Status status = transaction.Put(TreeId::kMeta, key, EncodeNumber(key, commit.version));
   if (!status.ok()) return status;
   if (*count >= kRememberedCommitsMax) return PruneOne(transaction);
-  return transaction.Put(TreeId::kMeta, kCountKey, EncodeNumber(*count + 1));
+  return transaction.Put(TreeId::kMeta, kCountKey, EncodeNumber(kCountKey, *count + 1));
 }
 
 absl::StatusOr<CommitLookup> FindCommit(const ReadTransaction& transaction, CommitToken token) {
@@ -63,14 +64,17 @@ absl::StatusOr<CommitLookup> FindCommit(const ReadTransaction& transaction, Comm
   const absl::StatusOr<std::optional<std::string_view>> row = transaction.Get(TreeId::kMeta, key);
   if (!row.ok()) return row.status();
   if (row->has_value()) {
-    const absl::StatusOr<Version> version = DecodeNumber(**row, "outcome");
+    const absl::StatusOr<Version> version = DecodeNumber(key, **row);
     if (!version.ok()) return version.status();
     return CommitLookup{.version = *version};
   }
   const absl::StatusOr<std::optional<std::string_view>> pruned =
       transaction.Get(TreeId::kMeta, kPrunedKey);
   if (!pruned.ok()) return pruned.status();
-  return CommitLookup{.pruned = pruned->has_value() && key <= **pruned};
+  if (!pruned->has_value()) return CommitLookup();
+  const absl::StatusOr<std::string_view> highest = UnsealBytes(kPrunedKey, **pruned);
+  if (!highest.ok()) return highest.status();
+  return CommitLookup{.pruned = key <= *highest};
 }
 
 }  // namespace millrace::storage

@@ -373,7 +373,8 @@ void CopyStore(const TemporaryDirectory& from, const TemporaryDirectory& to) {
 std::string HeadManifestKey(const std::string& directory) {
   std::string key;
   ChangeRows(directory, [&](storage::WriteTransaction& write) {
-    const auto head = storage::DecodeNumber(RowOf(write, TreeId::kMeta, storage::kHeadKey), "head");
+    const auto head =
+        storage::DecodeNumber(storage::kHeadKey, RowOf(write, TreeId::kMeta, storage::kHeadKey));
     ASSERT_TRUE(head.ok());
     key = storage::ManifestKey(*head);
   });
