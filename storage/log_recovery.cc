@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "millrace/storage/log_format.h"
+#include "millrace/storage/log_survey.h"
 
 namespace millrace::storage {
 namespace {
@@ -21,16 +22,13 @@ class LogRecovery {
               ReplayBatch replay, LogReport& report)
       : file_system_(file_system),
         options_(options),
-        start_(start),
-        reader_(file_system, options.directory, start, replay, report) {}
+        survey_(file_system, options.directory, start, replay, report) {}
 
   absl::StatusOr<RecoveredLog> Run();
 
  private:
-  absl::Status ListFiles();
-  absl::Status FindFloor();
-  absl::Status SetAsideUnwritten();
-  absl::Status ReplayFiles();
+  absl::Status MakeDirectory();
+  absl::Status Tidy();
   absl::Status Rewrite(RecoveredLog* log);
   absl::StatusOr<std::unique_ptr<File>> CreateRewriteFile(uint64_t begin, uint64_t bytes);
   absl::Status PutInPlace(const std::string& path);
@@ -43,75 +41,39 @@ class LogRecovery {
 
   FileSystem& file_system_;
   const CommitLogOptions& options_;
-  const LogStart start_;
-  LogReader reader_;
-
-  std::vector<uint64_t> below_floor_;  // Names of log files, ascending.
-  std::vector<uint64_t> names_;        // From the floor on, ascending.
+  LogSurvey survey_;
   std::vector<uint64_t> spares_;
-  std::vector<LogFileId> read_;
-  uint64_t number_max_ = 0;  // No group anywhere carries a number above it.
 };
 
 absl::StatusOr<RecoveredLog> LogRecovery::Run() {
-  if (absl::Status s = ListFiles(); !s.ok()) return s;
-  if (absl::Status s = FindFloor(); !s.ok()) return s;
-  if (absl::Status s = SetAsideUnwritten(); !s.ok()) return s;
-  if (absl::Status s = ReplayFiles(); !s.ok()) return s;
+  if (absl::Status s = MakeDirectory(); !s.ok()) return s;
+  if (absl::Status s = survey_.Run(); !s.ok()) return s;
+  if (absl::Status s = Tidy(); !s.ok()) return s;
   RecoveredLog log;
   if (absl::Status s = Rewrite(&log); !s.ok()) return s;
   if (absl::Status s = RemoveExtraSpares(); !s.ok()) return s;
-  log.last_version = reader_.last_version();
+  log.last_version = survey_.reader().last_version();
   log.files.older = OlderFiles();
   log.files.spares = spares_;
   log.files.next_number = log.current.number + 1;
   return log;
 }
 
-absl::Status LogRecovery::ListFiles() {
+absl::Status LogRecovery::MakeDirectory() {
   if (absl::Status s = file_system_.CreateDirectory(options_.directory); !s.ok()) return s;
-  if (absl::Status s = file_system_.SyncDirectory(ParentDirectory(options_.directory)); !s.ok()) {
-    return s;
-  }
-  absl::StatusOr<std::vector<std::string>> names = file_system_.List(options_.directory);
-  if (!names.ok()) return names.status();
-  for (const std::string& name : *names) {
-    if (const std::optional<uint64_t> number = ParseLogFileName(name)) {
-      names_.push_back(*number);
-      number_max_ = std::max(number_max_, *number);
-    } else if (const std::optional<uint64_t> spare = ParseSpareFileName(name)) {
-      spares_.push_back(*spare);
-      number_max_ = std::max(number_max_, *spare);
-    } else if (name == kNextFileName || name == kRewriteFileName) {
-      // Never reused: a rewrite that a crash cut short may hold groups of the number chosen below.
-      if (absl::Status s = file_system_.Remove(Path(name)); !s.ok()) return s;
-    }
-  }
-  return absl::OkStatus();
+  return file_system_.SyncDirectory(ParentDirectory(options_.directory));
 }
 
-absl::Status LogRecovery::FindFloor() {
-  if (names_.empty() && start_.floor_file == 0) return absl::OkStatus();
-  const uint64_t floor = std::max<uint64_t>(start_.floor_file, 1);
-  const auto above = std::upper_bound(names_.begin(), names_.end(), floor);
-  if (above == names_.begin()) {
-    return absl::DataLossError(absl::StrCat("log file ", LogPath(floor),
-                                            " is missing at offset 0: ", "the log begins with it"));
+// Files that were under way go: never reused, because a rewrite that a crash cut short may hold
+// groups of the number that this one will get. A file that was made ready and never written becomes
+// a spare, so that the last one in use is the last of all.
+absl::Status LogRecovery::Tidy() {
+  for (const std::string& name : survey_.unfinished()) {
+    if (absl::Status s = file_system_.Remove(Path(name)); !s.ok()) return s;
   }
-  below_floor_.assign(names_.begin(), above - 1);
-  names_.erase(names_.begin(), above - 1);
-  return absl::OkStatus();
-}
-
-// The file behind the last one in use may have been made ready and never written. It becomes a
-// spare, so that the last one in use is the last of all.
-absl::Status LogRecovery::SetAsideUnwritten() {
-  if (names_.size() < 2) return absl::OkStatus();
-  const uint64_t name = names_.back();
-  const absl::StatusOr<bool> unwritten = reader_.IsUnwritten(name);
-  if (!unwritten.ok()) return unwritten.status();
-  if (!*unwritten) return absl::OkStatus();
-  names_.pop_back();
+  spares_ = survey_.spares();
+  if (!survey_.unwritten().has_value()) return absl::OkStatus();
+  const uint64_t name = *survey_.unwritten();
   spares_.push_back(name);
   if (absl::Status s = file_system_.Rename(LogPath(name), Path(SpareFileName(name))); !s.ok()) {
     return s;
@@ -119,39 +81,16 @@ absl::Status LogRecovery::SetAsideUnwritten() {
   return file_system_.SyncDirectory(options_.directory);
 }
 
-absl::Status LogRecovery::ReplayFiles() {
-  for (const uint64_t name : names_) {
-    if (!read_.empty() && read_.back().number + 1 != name) {
-      return absl::DataLossError(absl::StrCat("log file ", LogPath(read_.back().number + 1),
-                                              " is missing between ", LogPath(read_.back().name),
-                                              " and ", LogPath(name)));
-    }
-    const absl::StatusOr<uint64_t> number = reader_.Replay(name, name == names_.back());
-    if (!number.ok()) return number.status();
-    read_.push_back({.name = name, .number = *number});
-    number_max_ = std::max(number_max_, *number);
-  }
-  if (!read_.empty() && read_.back().number < start_.floor_file) {
-    return absl::DataLossError(absl::StrCat("log file ", LogPath(start_.floor_file),
-                                            " is missing: the log begins with it, but ends with ",
-                                            LogPath(read_.back().name)));
-  }
-  if (reader_.last_version() < reader_.durable_version()) {
-    return absl::DataLossError(absl::StrCat(
-        "log ", options_.directory, " ends with version ", reader_.last_version(), ", but version ",
-        reader_.durable_version(), " was durable: its files are missing"));
-  }
-  return absl::OkStatus();
-}
-
 // The last file's groups go into another file under a new number, which replaces the last file in
 // one step: before it the old log stands, after it the new one.
 absl::Status LogRecovery::Rewrite(RecoveredLog* log) {
-  log->current = {.name = names_.empty() ? 1 : names_.back(), .number = number_max_ + 1};
+  const std::vector<LogFileId>& read = survey_.read();
+  log->current = {.name = read.empty() ? 1 : read.back().name, .number = survey_.number_max() + 1};
+  const LogReader& reader = survey_.reader();
   const GroupHeader opening = {.file_number = log->current.number,
-                               .first_version = reader_.groups_first_version(),
-                               .durable_version = reader_.last_version()};
-  const uint64_t end = kOpeningBytes + reader_.groups_bytes();
+                               .first_version = reader.groups_first_version(),
+                               .durable_version = reader.last_version()};
+  const uint64_t end = kOpeningBytes + reader.groups_bytes();
   const uint64_t bytes = std::max(options_.file_bytes, end + kClosingBytes);
   absl::StatusOr<std::unique_ptr<File>> file = CreateRewriteFile(end, bytes);
   if (!file.ok()) return file.status();
@@ -199,15 +138,15 @@ absl::StatusOr<std::unique_ptr<File>> LogRecovery::CreateRewriteFile(uint64_t be
 // zeros to write. It must not be touched, nor renamed, before the exchange is durable.
 absl::Status LogRecovery::PutInPlace(const std::string& path) {
   const std::string rewritten = Path(kRewriteFileName);
-  absl::Status exchanged =
-      read_.empty() ? absl::UnimplementedError("") : file_system_.Exchange(rewritten, path);
+  absl::Status exchanged = survey_.read().empty() ? absl::UnimplementedError("")
+                                                  : file_system_.Exchange(rewritten, path);
   if (absl::IsUnimplemented(exchanged)) {
     if (absl::Status s = file_system_.Rename(rewritten, path); !s.ok()) return s;
     return file_system_.SyncDirectory(options_.directory);
   }
   if (!exchanged.ok()) return exchanged;
   if (absl::Status s = file_system_.SyncDirectory(options_.directory); !s.ok()) return s;
-  const uint64_t number = read_.back().number;
+  const uint64_t number = survey_.read().back().number;
   spares_.push_back(number);
   return file_system_.Rename(rewritten, Path(SpareFileName(number)));
 }
@@ -218,7 +157,7 @@ absl::Status LogRecovery::WriteImage(File& file, const GroupHeader& opening) {
   SealGroup(opening, pair + kGroupHeaderBytes);
   if (absl::Status s = file.Write(0, std::string_view(pair, sizeof(pair))); !s.ok()) return s;
   const std::string_view groups =
-      reader_.RenumberedGroups(opening.file_number, opening.durable_version);
+      survey_.reader().RenumberedGroups(opening.file_number, opening.durable_version);
   if (absl::Status s = file.Write(kOpeningBytes, groups); !s.ok()) return s;
   return file.Write(kOpeningBytes + groups.size(), std::string(kEndMarkBytes, '\0'));
 }
@@ -234,12 +173,14 @@ absl::Status LogRecovery::RemoveExtraSpares() {
 
 // Those below the floor were not read, but names and numbers have no gaps.
 std::vector<LogFileId> LogRecovery::OlderFiles() const {
+  const std::vector<uint64_t>& below = survey_.below_floor();
+  const std::vector<LogFileId>& read = survey_.read();
   std::vector<LogFileId> older;
-  for (size_t i = 0; i < below_floor_.size(); ++i) {
-    const uint64_t next = i + 1 < below_floor_.size() ? below_floor_[i + 1] : names_.front();
-    older.push_back({.name = below_floor_[i], .number = next - 1});
+  for (size_t i = 0; i < below.size(); ++i) {
+    const uint64_t next = i + 1 < below.size() ? below[i + 1] : read.front().name;
+    older.push_back({.name = below[i], .number = next - 1});
   }
-  if (!read_.empty()) older.insert(older.end(), read_.begin(), read_.end() - 1);
+  if (!read.empty()) older.insert(older.end(), read.begin(), read.end() - 1);
   return older;
 }
 
