@@ -24,8 +24,12 @@
 
 namespace millrace::storage {
 
-// The version of what lies in the trees. Kept in row "format" of tree kMeta, as decimal text.
+// The version of what lies in the trees. Kept in this row of tree kMeta, as decimal text.
 inline constexpr int kFormatVersion = 1;
+inline constexpr std::string_view kFormatKey = "format";
+// OK if `format`, the value of that row, is this version. FailedPrecondition names path and
+// version.
+absl::Status CheckFormat(std::string_view format, std::string_view path);
 
 // Value.
 struct EnvironmentOptions {

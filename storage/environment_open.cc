@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include <lmdb.h>
@@ -25,7 +26,6 @@ namespace {
 constexpr uint64_t kMapSizeMin = uint64_t{1} << 30;
 // A store that a later version made may hold more trees than we know.
 constexpr unsigned kTreeCountMax = 64;
-constexpr std::string_view kFormatKey = "format";
 
 void LogAssertion(MDB_env* env, const char* message) {
   static_cast<void>(env);
@@ -58,6 +58,14 @@ absl::Status NoStore(const std::string& path) {
 }
 
 }  // namespace
+
+absl::Status CheckFormat(std::string_view format, std::string_view path) {
+  if (ToAbsl(format) == absl::StrCat(kFormatVersion)) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("opening ", ToAbsl(path), ": the store has format version ",
+                   absl::Utf8SafeCHexEscape(ToAbsl(format)), ", this program reads version ",
+                   kFormatVersion, "; use the program that wrote it to export it"));
+}
 
 absl::StatusOr<std::unique_ptr<Environment>> Environment::Open(const EnvironmentOptions& options) {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
@@ -159,11 +167,10 @@ absl::StatusOr<bool> Environment::IsFormatted() const {
   code = mdb_get(txn, meta, &key, &value);
   if (code == MDB_NOTFOUND) return NoStore(path_);
   if (code != MDB_SUCCESS) return LmdbStatus(code, "reading the format of", path_);
-  const std::string found(static_cast<const char*>(value.mv_data), value.mv_size);
-  if (found == absl::StrCat(kFormatVersion)) return true;
-  return absl::FailedPreconditionError(absl::StrCat(
-      "opening ", path_, ": the store has format version ", found, ", this program reads version ",
-      kFormatVersion, "; use the program that wrote it to export it"));
+  const absl::Status status =
+      CheckFormat({static_cast<const char*>(value.mv_data), value.mv_size}, path_);
+  if (!status.ok()) return status;
+  return true;
 }
 
 absl::Status Environment::OpenTrees(bool format) {

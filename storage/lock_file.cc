@@ -31,12 +31,28 @@ int ReadPid(int descriptor) {
   return kill(pid, 0) == 0 || errno != ESRCH ? pid : 0;
 }
 
-bool TryLock(int descriptor) {
+bool TryLock(int descriptor, int kind) {
   int result;
   do {
-    result = flock(descriptor, LOCK_EX | LOCK_NB);
+    result = flock(descriptor, kind | LOCK_NB);
   } while (result != 0 && errno == EINTR);
   return result == 0;
+}
+
+// Locks the file, or closes it and says who has it.
+absl::Status Lock(int descriptor, int kind, const std::string& path) {
+  for (int look = 0; look < kLooksMax; ++look) {
+    if (TryLock(descriptor, kind)) return absl::OkStatus();
+    const int error = errno;
+    const int pid = error == EWOULDBLOCK ? ReadPid(descriptor) : 0;
+    if (error != EWOULDBLOCK || pid != 0) {
+      close(descriptor);
+      return error == EWOULDBLOCK ? HeldByProcess(path, pid) : LmdbStatus(error, "locking", path);
+    }
+    sched_yield();
+  }
+  close(descriptor);
+  return HeldByProcess(path, 0);
 }
 
 absl::Status WritePid(int descriptor, const std::string& path) {
@@ -59,38 +75,34 @@ absl::Status HeldByProcess(const std::string& path, int pid) {
   return status;
 }
 
-LockFile::LockFile(int descriptor) : descriptor_(descriptor), fork_generation_(ForkGeneration()) {
+LockFile::LockFile(int descriptor, bool holds_pid)
+    : descriptor_(descriptor), fork_generation_(ForkGeneration()), holds_pid_(holds_pid) {
   CloseInForkedChildren(descriptor);
 }
 
 absl::StatusOr<LockFile> LockFile::Acquire(const std::string& path) {
   const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
   if (descriptor < 0) return LmdbStatus(errno, "opening the lock file", path);
-  for (int look = 0; look < kLooksMax; ++look) {
-    if (TryLock(descriptor)) {
-      errno = 0;
-      absl::Status written = WritePid(descriptor, path);
-      if (written.ok()) return LockFile(descriptor);
-      close(descriptor);
-      return written;
-    }
-    const int error = errno;
-    const int pid = error == EWOULDBLOCK ? ReadPid(descriptor) : 0;
-    if (error != EWOULDBLOCK || pid != 0 || look + 1 == kLooksMax) {
-      close(descriptor);
-      return error == EWOULDBLOCK ? HeldByProcess(path, pid) : LmdbStatus(error, "locking", path);
-    }
-    sched_yield();
-  }
+  if (absl::Status status = Lock(descriptor, LOCK_EX, path); !status.ok()) return status;
+  errno = 0;
+  absl::Status written = WritePid(descriptor, path);
+  if (written.ok()) return LockFile(descriptor, /*holds_pid=*/true);
   close(descriptor);
-  return HeldByProcess(path, 0);
+  return written;
+}
+
+absl::StatusOr<LockFile> LockFile::AcquireForReading(const std::string& path) {
+  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  if (descriptor < 0) return LmdbStatus(errno, "opening the lock file", path);
+  if (absl::Status status = Lock(descriptor, LOCK_SH, path); !status.ok()) return status;
+  return LockFile(descriptor, /*holds_pid=*/false);
 }
 
 LockFile::~LockFile() {
   // In a forked child the descriptor is closed already, and the lock is the parent's.
   if (descriptor_ < 0 || fork_generation_ != ForkGeneration()) return;
   // No pid is better than a stale one; that it could not be removed harms nobody.
-  static_cast<void>(ftruncate(descriptor_, 0) == 0);
+  if (holds_pid_) static_cast<void>(ftruncate(descriptor_, 0) == 0);
   ForgetForkedDescriptor(descriptor_);
   close(descriptor_);
 }

@@ -17,18 +17,23 @@ class LockFile {
   // Creates the file if need be. Unavailable if another holder has it, this process included: the
   // message names the owner's pid, and so does the payload "millrace/owner-pid" (decimal text).
   static absl::StatusOr<LockFile> Acquire(const std::string& path);
+  // Keeps others from acquiring it, but not from reading, too, and changes nothing. NotFound if
+  // there is no such file; Unavailable as above.
+  static absl::StatusOr<LockFile> AcquireForReading(const std::string& path);
 
   LockFile(LockFile&& other) noexcept
       : descriptor_(std::exchange(other.descriptor_, -1)),
-        fork_generation_(other.fork_generation_) {}
+        fork_generation_(other.fork_generation_),
+        holds_pid_(other.holds_pid_) {}
   LockFile& operator=(LockFile&&) = delete;
   ~LockFile();
 
  private:
-  explicit LockFile(int descriptor);
+  LockFile(int descriptor, bool holds_pid);
 
   int descriptor_;
   uint32_t fork_generation_;
+  bool holds_pid_;
 };
 
 // Unavailable: `path` is held by the process `pid` (0 = unknown), with the payload.

@@ -1,7 +1,11 @@
 #include "millrace/storage/outcome_rows.h"
 
+#include <algorithm>
 #include <string>
 #include <string_view>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 
 #include "millrace/storage/meta.h"
 
@@ -9,8 +13,6 @@ namespace millrace::storage {
 namespace {
 
 constexpr std::string_view kPrefix = "outcome/";
-constexpr std::string_view kCountKey = "outcomes";
-constexpr std::string_view kPrunedKey = "pruned";  // The key of the highest token removed.
 
 std::string TokenKey(CommitToken token) {
   std::string key(kPrefix);
@@ -22,9 +24,9 @@ std::string TokenKey(CommitToken token) {
 template <typename Transaction>
 absl::StatusOr<uint64_t> ReadCount(const Transaction& transaction) {
   const absl::StatusOr<std::optional<std::string_view>> row =
-      transaction.Get(TreeId::kMeta, kCountKey);
+      transaction.Get(TreeId::kMeta, kOutcomeCountKey);
   if (!row.ok()) return row.status();
-  return row->has_value() ? DecodeNumber(kCountKey, **row) : 0;
+  return row->has_value() ? DecodeNumber(kOutcomeCountKey, **row) : 0;
 }
 
 // Removes the lowest token. Token keys order as tokens do.
@@ -46,6 +48,21 @@ absl::Status PruneOne(WriteTransaction& transaction) {
 
 }  // namespace
 
+bool IsOutcomeKey(std::string_view key) {
+  return key.starts_with(kPrefix);
+}
+
+absl::StatusOr<CommitToken> ReadOutcomeKey(std::string_view key) {
+  CommitToken token;
+  std::string_view rest = key.substr(std::min(key.size(), kPrefix.size()));
+  if (IsOutcomeKey(key) && ConsumeOrderedInteger(&rest, &token.epoch) &&
+      ConsumeOrderedInteger(&rest, &token.number) && rest.empty() && token.epoch != 0) {
+    return token;
+  }
+  return absl::DataLossError(
+      absl::StrCat("the row '", absl::Utf8SafeCHexEscape(ToAbsl(key)), "' names no token"));
+}
+
 absl::Status RememberCommit(WriteTransaction& transaction, const RememberedCommit& commit) {
   const std::string key = TokenKey(commit.token);
   const auto existing = transaction.Get(TreeId::kMeta, key);
@@ -56,7 +73,8 @@ absl::Status RememberCommit(WriteTransaction& transaction, const RememberedCommi
   absl::Status status = transaction.Put(TreeId::kMeta, key, EncodeNumber(key, commit.version));
   if (!status.ok()) return status;
   if (*count >= kRememberedCommitsMax) return PruneOne(transaction);
-  return transaction.Put(TreeId::kMeta, kCountKey, EncodeNumber(kCountKey, *count + 1));
+  return transaction.Put(TreeId::kMeta, kOutcomeCountKey,
+                         EncodeNumber(kOutcomeCountKey, *count + 1));
 }
 
 absl::StatusOr<CommitLookup> FindCommit(const ReadTransaction& transaction, CommitToken token) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,6 +15,13 @@ namespace millrace::storage {
 // The outcomes that L1 remembers: rows of tree `meta`, of the 65,536 newest tokens. What was pruned
 // is told apart from what was never committed by the highest token that was ever removed.
 inline constexpr uint64_t kRememberedCommitsMax = 65'536;
+
+// Their keys in `meta`: one row per token, their number, and the key of the highest token removed.
+bool IsOutcomeKey(std::string_view key);
+// DataLoss if the key is no token's.
+absl::StatusOr<CommitToken> ReadOutcomeKey(std::string_view key);
+inline constexpr std::string_view kOutcomeCountKey = "outcomes";
+inline constexpr std::string_view kPrunedKey = "pruned";
 
 // Adds one, and removes the lowest tokens beyond the limit.
 absl::Status RememberCommit(WriteTransaction& transaction, const RememberedCommit& commit);

@@ -62,6 +62,14 @@ const std::vector<Verb>& Verbs() {
         .summary = "Prints what the store holds and how full it is.",
         .options = {{"json", "", "as one JSON object"}}},
        RunStat},
+      {{.name = "verify",
+        .operands = {"STORE"},
+        .summary = "Looks for damage at every page, row and log record.",
+        .details =
+            "Changes nothing; the store must not be in use. Exit code 65 if damage is found,\n"
+            "each place named on a line of its own.",
+        .options = {{"json", "", "as one JSON object"}}},
+       RunVerify},
   };
   return verbs;
 }

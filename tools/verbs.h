@@ -15,5 +15,6 @@ ExitCode RunDelete(const Arguments& arguments, Console& console);
 ExitCode RunScan(const Arguments& arguments, Console& console);
 ExitCode RunCount(const Arguments& arguments, Console& console);
 ExitCode RunStat(const Arguments& arguments, Console& console);
+ExitCode RunVerify(const Arguments& arguments, Console& console);
 
 }  // namespace millrace

@@ -18,6 +18,7 @@
 #include "tests/scenarios/steered_file_system.h"
 #include "tests/testing/faulty_file_system.h"
 #include "tests/testing/power_loss_file_system.h"
+#include "tests/testing/sound_store.h"
 #include "tests/testing/temporary_directory.h"
 
 #include "millrace/storage/log_format.h"
@@ -189,6 +190,11 @@ class PowerLossStore {
     disk_.PowerLoss(seed);
     calls_.Heal();
     steered_.set_drops_syncs(false);
+    if (absl::StatusOr<storage::VerifyReport> report =
+            storage::VerifyStore(directory_.path(), disk_);
+        !report.ok() || !report->sound()) {
+      return report.ok() ? report->damage.front() : report.status().ToString();
+    }
     auto opened = Engine::Open(directory_.path(), options_, {.clock = clock_, .files = steered_});
     if (!opened.ok()) return opened.status().ToString();
     engine_ = *std::move(opened);

@@ -18,6 +18,7 @@
 #include "tests/scenarios/child_process.h"
 #include "tests/scenarios/kill_work.h"
 #include "tests/scenarios/test_engine.h"
+#include "tests/testing/sound_store.h"
 #include "tests/testing/temporary_directory.h"
 
 #include "millrace/actors/engine.h"
@@ -65,6 +66,7 @@ class KillTest : public ::testing::Test {
   }
 
   void CheckStore() {
+    ASSERT_NO_FATAL_FAILURE(testing::ExpectSound(directory_.path()));
     const std::unique_ptr<Engine> engine =
         testing::OpenEngine(directory_.path(), testing::KillEngine());
     ASSERT_NE(engine, nullptr);
@@ -75,6 +77,7 @@ class KillTest : public ::testing::Test {
     }
     const ShutdownReport report = engine->Shutdown();
     EXPECT_TRUE(report.Balanced()) << report.ToString();
+    testing::ExpectSound(directory_.path());
     flush_before_close_ = !flush_before_close_;
   }
 

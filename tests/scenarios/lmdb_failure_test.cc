@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "tests/scenarios/numbered_batches.h"
 #include "tests/testing/io_shim.h"
+#include "tests/testing/sound_store.h"
 #include "tests/testing/temporary_directory.h"
 #include <sched.h>
 
@@ -97,6 +98,7 @@ void FailForGood(const char* rule) {
   EXPECT_TRUE(engine->Shutdown().Balanced());
   engine.reset();
   SetIoFaults("");
+  testing::ExpectSound(directory.path());
   engine = OpenEngine(directory.path());
   ASSERT_NE(engine, nullptr);
   ExpectExactly(*engine, 20);
@@ -147,6 +149,7 @@ TEST(LmdbFailureTest, WhateverCallFailsNothingAcknowledgedIsLost) {
         }
         SetIoFaults("");
         engine.reset();
+        testing::ExpectSound(directory.path());
         engine = OpenEngine(directory.path(), options);
         ASSERT_NE(engine, nullptr);
         ExpectExactly(*engine, number);
@@ -219,6 +222,7 @@ TEST(LmdbFailureTest, StoppingWhileTheDiskIsFullLosesNothing) {
   EXPECT_TRUE(report.Balanced()) << report.ToString();
   engine.reset();
   SetIoFaults("");
+  testing::ExpectSound(directory.path());
   engine = OpenEngine(directory.path());
   ExpectExactly(*engine, number);
 }
@@ -242,6 +246,7 @@ void FillReally(const std::string& directory, absl::FunctionRef<void()> make_roo
   ASSERT_TRUE(CommitUntilRefused(*engine, collection, &number, 10).ok());
   ExpectExactly(*engine, number);
   engine.reset();
+  testing::ExpectSound(directory);
   engine = OpenEngine(directory);
   ASSERT_NE(engine, nullptr);
   ExpectExactly(*engine, number);

@@ -14,6 +14,7 @@
 #include "tests/scenarios/numbered_batches.h"
 #include "tests/scenarios/steered_file_system.h"
 #include "tests/testing/faulty_file_system.h"
+#include "tests/testing/sound_store.h"
 #include "tests/testing/temporary_directory.h"
 
 namespace millrace {
@@ -100,6 +101,7 @@ void FailOnceAndReopen(const FileFault& fault) {
   EXPECT_EQ(engine->GetStatus().flushed_version, 0u);
   EXPECT_EQ(ChangeCount(files), change_count) << "the log was touched after it had failed";
   engine.reset();
+  testing::ExpectSound(directory.path());
 
   // What was acknowledged is there, the failed one whole or not at all.
   engine = OpenEngine(directory.path());
@@ -182,6 +184,7 @@ TEST(LogFailureTest, EveryAnswerUnderLoadHoldsAfterReopening) {
     for (std::thread& thread : threads) thread.join();
     EXPECT_TRUE(testing::AwaitStopped(*engine));
     EXPECT_TRUE(engine->Shutdown().Balanced());
+    testing::ExpectSound(directory.path());
     engine = OpenEngine(directory.path());
     ASSERT_NE(engine, nullptr);
     const Numbered found = ReadNumbered(*engine);
@@ -245,6 +248,7 @@ TEST(LogFailureTest, DiskWithoutRoomForTheNextLogFileRefusesCommitsAndServesOnce
   EXPECT_EQ(found.batches.size(), static_cast<size_t>(number + 49));
   EXPECT_TRUE(engine->Flush().Wait(testing::kPatience).ok());
   engine.reset();
+  testing::ExpectSound(directory.path());
   engine = OpenEngine(directory.path());
   EXPECT_EQ(ReadNumbered(*engine).batches.size(), static_cast<size_t>(number + 49));
 }
@@ -308,6 +312,7 @@ TEST(LogFailureTest, FailureOfAnyCallDuringRecoveryLosesNothing) {
       EXPECT_THAT(MessageOf(opened.status()), HasSubstr(directory.path())) << "call " << at;
     }
     if (opened.ok()) (*opened)->Shutdown();
+    testing::ExpectSound(directory.path());
     const auto engine = opened.ok() ? nullptr : OpenEngine(directory.path());
     if (engine == nullptr) continue;
     const Numbered found = ReadNumbered(*engine);

@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/scenarios/test_engine.h"
+#include "tests/testing/sound_store.h"
 #include "tests/testing/temporary_directory.h"
 
 #include "millrace/actors/engine.h"
@@ -295,6 +296,7 @@ class ModelTest : public ::testing::Test {
     manifest_at_open_ = engine_->GetStatus().manifest;
     engine_.reset();
     saved_.clear();
+    ASSERT_NO_FATAL_FAILURE(testing::ExpectSound(directory_.path()));
     ASSERT_NO_FATAL_FAILURE(Open());
     ASSERT_NO_FATAL_FAILURE(CheckNow());
   }

@@ -5,6 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/scenarios/numbered_batches.h"
+#include "tests/testing/sound_store.h"
 #include "tests/testing/temporary_directory.h"
 
 namespace millrace {
@@ -105,6 +106,7 @@ TEST(QuotaTest, FullStoreStaysReadableAndReopens) {
   int number = 0;
   EXPECT_FALSE(FillUp(*engine, collection, &number).ok());
   engine.reset();
+  testing::ExpectSound(directory.path());
   engine = OpenEngine(directory.path(), SmallQuota());
   ExpectBatches(*engine, 0, number);
   // What was unflushed may have become smaller in LMDB than was reckoned: fill that up too.
@@ -114,6 +116,7 @@ TEST(QuotaTest, FullStoreStaysReadableAndReopens) {
   EngineOptions larger = SmallQuota();
   larger.quota_bytes *= 2;
   engine.reset();
+  testing::ExpectSound(directory.path());
   engine = OpenEngine(directory.path(), larger);
   EXPECT_TRUE(
       engine->Commit(NumberedBatch(collection, number, kPadding)).Wait(testing::kPatience).ok());

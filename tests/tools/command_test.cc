@@ -203,7 +203,8 @@ TEST_F(CommandTest, ALockedStoreNamesItsOwner) {
   ASSERT_TRUE(second.WaitForMessage("line 1"));
   for (const std::vector<std::string>& words : {std::vector<std::string>{"get", store_, "c", "a"},
                                                 {"put", store_, "c", "a", "{}"},
-                                                {"stat", store_}}) {
+                                                {"stat", store_},
+                                                {"verify", store_}}) {
     ExpectFailure(words, ExitCode::kLocked, std::to_string(second.pid()));
   }
   EXPECT_EQ(second.Wait().exit_code, 65);
@@ -262,6 +263,36 @@ TEST_F(CommandTest, OutputThatCannotBeWrittenIsAFailure) {
   std::ifstream messages(directory_.File("err"));
   const std::string err((std::istreambuf_iterator<char>(messages)), {});
   EXPECT_THAT(err, HasSubstr("No space left"));
+}
+
+TEST_F(CommandTest, VerifyTellsSoundFromDamaged) {
+  ASSERT_EQ(Run({"put", store_, "people", "ada", R"({"name":"Ada"})"}).exit_code, 0);
+  const CommandResult sound = Run({"verify", store_});
+  EXPECT_EQ(sound.exit_code, 0) << sound.err;
+  EXPECT_EQ(sound.err, "");
+  EXPECT_THAT(sound.out, AllOf(HasSubstr("verdict      sound\n"), HasSubstr("records: 1 rows")));
+  const CommandResult json = Run({"verify", store_, "--json"});
+  EXPECT_EQ(json.exit_code, 0);
+  EXPECT_THAT(json.out, AllOf(HasSubstr("\"sound\":true"), HasSubstr("\"damage\":[]")));
+
+  std::fstream file(store_ + "/store.mdb", std::ios::in | std::ios::out | std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  size_t count = 0;
+  for (size_t at = 0; (at = bytes.find("Ada", at)) != std::string::npos; ++at, ++count) {
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put('a');
+  }
+  file.close();
+  ASSERT_GT(count, 0u);
+  const CommandResult damaged = Run({"verify", store_});
+  EXPECT_EQ(damaged.exit_code, static_cast<int>(ExitCode::kBadData));
+  EXPECT_THAT(damaged.err, HasSubstr("record 'ada' of collection 1: checksum mismatch"));
+  EXPECT_THAT(damaged.out, HasSubstr("DAMAGED, in 1 place\n"));
+  const CommandResult damaged_json = Run({"verify", store_, "--json"});
+  EXPECT_EQ(damaged_json.exit_code, static_cast<int>(ExitCode::kBadData));
+  EXPECT_THAT(damaged_json.out,
+              AllOf(HasSubstr("\"damage_count\":1"), HasSubstr("\"sound\":false")));
+  ExpectFailure({"verify", store_ + "/none"}, ExitCode::kNotFound, "no such directory");
 }
 
 }  // namespace
