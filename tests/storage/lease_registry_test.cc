@@ -158,7 +158,7 @@ TEST_F(LeaseRegistryTest, EndingAndCallingOnManyThreadsFreesEachHoldingOnce) {
   std::vector<std::thread> holders;
   for (int t = 0; t < 4; ++t) {
     holders.emplace_back([&] {
-      for (int i = 0; i < 300; ++i) {
+      for (int i = 0; i < 300 || ended_count == 0; ++i) {
         auto holdings = std::make_unique<Guarded>(&alive);
         const Guarded* const raw = holdings.get();
         absl::StatusOr<Lease> lease = registry_.Take("t", std::move(holdings), At(0));
