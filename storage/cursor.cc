@@ -1,5 +1,8 @@
 #include "millrace/storage/cursor.h"
 
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
 #include <utility>
 
 #include <lmdb.h>
@@ -19,7 +22,11 @@ Cursor::Cursor(Cursor&& other) noexcept
       valid_(std::exchange(other.valid_, false)),
       key_(other.key_),
       value_(other.value_),
-      status_(std::move(other.status_)) {
+      status_(std::move(other.status_)),
+      ahead_max_(other.ahead_max_),
+      ahead_next_(other.ahead_next_),
+      ahead_count_(other.ahead_count_) {
+  std::copy(std::begin(other.ahead_), std::end(other.ahead_), ahead_);
 }
 
 Cursor::~Cursor() {
@@ -55,25 +62,62 @@ void Cursor::SeekBefore(std::string_view key) {
 }
 
 void Cursor::Next() {
-  Move(MDB_NEXT, {});
+  if (ahead_next_ == ahead_count_) ReadAhead();
+  Show(ahead_[ahead_next_++]);
 }
 
 void Cursor::Prev() {
+  // LMDB's own position may be ahead of the row that is shown.
+  if (ahead_count_ > 0 && !SeekExact(key_)) return;
   Move(MDB_PREV, {});
 }
 
 void Cursor::Move(int operation, std::string_view key) {
-  valid_ = false;
-  if (cursor_ == nullptr) return;
+  ahead_max_ = ahead_next_ = ahead_count_ = 0;
+  Show(Read(operation, key));
+}
+
+void Cursor::ReadAhead() {
+  ahead_max_ = ahead_max_ == 0 ? 1 : std::min(2 * ahead_max_, kAheadMax);
+  ahead_next_ = ahead_count_ = 0;
+  do {
+    const Row& row = ahead_[ahead_count_++] = Read(MDB_NEXT, {});
+    if (row.code != MDB_SUCCESS) break;
+    if (ahead_max_ == kAheadMax) FetchPage(row.key.data());
+  } while (ahead_count_ < ahead_max_);
+}
+
+// A leaf's rows lie in one page of 4 KiB, in no order: asking for all of it at once costs its
+// memory's bandwidth, coming upon row after row its latency each time.
+void Cursor::FetchPage(const char* row) {
+  constexpr uintptr_t kPageBytes = 4096;
+  constexpr uintptr_t kLineBytes = 64;
+  const uintptr_t page = reinterpret_cast<uintptr_t>(row) & ~(kPageBytes - 1);
+  if (page == fetched_page_) return;
+  fetched_page_ = page;
+  for (uintptr_t line = 0; line < kPageBytes; line += kLineBytes) {
+    __builtin_prefetch(reinterpret_cast<const char*>(page + line));
+  }
+}
+
+Cursor::Row Cursor::Read(int operation, std::string_view key) {
+  if (cursor_ == nullptr) return {.code = MDB_NOTFOUND};
   MDB_val k = {key.size(), const_cast<char*>(key.data())};
   MDB_val v = {0, nullptr};
   const int code = mdb_cursor_get(cursor_, &k, &v, static_cast<MDB_cursor_op>(operation));
-  if (code == MDB_SUCCESS) {
-    valid_ = true;
-    key_ = {static_cast<const char*>(k.mv_data), k.mv_size};
-    value_ = {static_cast<const char*>(v.mv_data), v.mv_size};
-  } else if (code != MDB_NOTFOUND && status_.ok()) {
-    status_ = LmdbStatus(code, "moving a cursor", "of the store");
+  if (code != MDB_SUCCESS) return {.code = code};
+  return {.code = code,
+          .key = {static_cast<const char*>(k.mv_data), k.mv_size},
+          .value = {static_cast<const char*>(v.mv_data), v.mv_size}};
+}
+
+void Cursor::Show(const Row& row) {
+  valid_ = row.code == MDB_SUCCESS;
+  if (valid_) {
+    key_ = row.key;
+    value_ = row.value;
+  } else if (row.code != MDB_NOTFOUND && status_.ok()) {
+    status_ = LmdbStatus(row.code, "moving a cursor", "of the store");
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -14,7 +15,8 @@ namespace millrace::storage {
 //   for (cursor.Seek(prefix); cursor.Valid() && HasPrefix(cursor.key()); cursor.Next()) ...
 //   if (!cursor.status().ok()) ...
 //
-// Seeking near the current position costs a fraction of a Get(): probe sorted keys this way.
+// Seeking near the current position costs a fraction of a Get(): probe sorted keys this way. A scan
+// reads a few rows ahead, so that their memory has arrived when it comes to them.
 // After a write to the tree in the same transaction, seek again before moving on.
 class Cursor {
  public:
@@ -47,7 +49,19 @@ class Cursor {
   friend class WriteTransaction;
   // `open_count`, if not null, is decremented at the end. A null cursor is one that failed to open.
   Cursor(MDB_cursor* cursor, absl::Status status, int* open_count);
+  // One row behind LMDB's own position, or why there is none.
+  struct Row {
+    int code;
+    std::string_view key;
+    std::string_view value;
+  };
+  static constexpr int kAheadMax = 8;
+
   void Move(int operation, std::string_view key);
+  Row Read(int operation, std::string_view key);
+  void Show(const Row& row);
+  void ReadAhead();
+  void FetchPage(const char* row);
 
   MDB_cursor* cursor_;
   int* open_count_;
@@ -55,6 +69,13 @@ class Cursor {
   std::string_view key_;
   std::string_view value_;
   absl::Status status_;
+  // Rows read ahead: [ahead_next_, ahead_count_) are to come. A scan earns them: it begins with one
+  // and each time doubles them.
+  int ahead_max_ = 0;
+  int ahead_next_ = 0;
+  int ahead_count_ = 0;
+  Row ahead_[kAheadMax];
+  uintptr_t fetched_page_ = 0;
 };
 
 }  // namespace millrace::storage

@@ -18,6 +18,15 @@ uint64_t VersionWord(const RecordView& record) {
   return record.version | (record.tombstone ? kTombstoneBit : 0);
 }
 
+// `bytes` hold a whole header.
+RecordView ReadWithoutCheck(std::string_view bytes) {
+  uint64_t version_word;
+  std::memcpy(&version_word, bytes.data(), sizeof(version_word));
+  return {.version = version_word & ~kTombstoneBit,
+          .tombstone = (version_word & kTombstoneBit) != 0,
+          .payload = bytes.substr(kRecordHeaderBytes)};
+}
+
 absl::Status Damaged(std::string_view row_key, absl::string_view what) {
   std::string_view rest = row_key;
   BranchId branch = kTrunk;
@@ -54,19 +63,15 @@ absl::StatusOr<RecordView> PeekRecord(std::string_view row_key, std::string_view
   if (bytes.size() < kRecordHeaderBytes) {
     return Damaged(row_key, absl::StrCat("only ", bytes.size(), " bytes"));
   }
-  uint64_t version_word;
-  std::memcpy(&version_word, bytes.data(), sizeof(version_word));
-  return RecordView{.version = version_word & ~kTombstoneBit,
-                    .tombstone = (version_word & kTombstoneBit) != 0,
-                    .payload = bytes.substr(kRecordHeaderBytes)};
+  return ReadWithoutCheck(bytes);
 }
 
 absl::StatusOr<RecordView> DecodeRecord(std::string_view row_key, std::string_view bytes) {
-  absl::StatusOr<RecordView> record = PeekRecord(row_key, bytes);
-  if (!record.ok()) return record;
+  if (bytes.size() < kRecordHeaderBytes) return PeekRecord(row_key, bytes);
+  const RecordView record = ReadWithoutCheck(bytes);
   uint64_t checksum;
   std::memcpy(&checksum, bytes.data() + sizeof(uint64_t), sizeof(checksum));
-  if (checksum != RecordChecksum(row_key, *record)) return Damaged(row_key, "checksum mismatch");
+  if (checksum != RecordChecksum(row_key, record)) return Damaged(row_key, "checksum mismatch");
   return record;
 }
 

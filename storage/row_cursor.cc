@@ -27,6 +27,12 @@ void RowCursor::Next() {
   Settle();
 }
 
+std::string_view RowCursor::key() {
+  key_.assign(1, tree_byte_);
+  key_.append(key_in_tree_);
+  return key_;
+}
+
 void RowCursor::Settle() {
   valid_ = false;
   while (status_.ok() && !valid_) {
@@ -47,15 +53,13 @@ bool RowCursor::ShowL0() {
     l0_.Next();
     return false;
   }
-  key_.assign(row.key);
+  key_in_tree_ = KeyInTree(row.key);
   version_ = row.version;
   payload_ = row.value;
   return true;
 }
 
 bool RowCursor::ShowLmdb() {
-  key_.assign(1, tree_byte_);
-  key_.append(lmdb_.key());
   const absl::StatusOr<RecordView> record = DecodeRecord(lmdb_.key(), lmdb_.value());
   if (!record.ok()) {
     status_ = record.status();
@@ -65,6 +69,7 @@ bool RowCursor::ShowLmdb() {
     lmdb_.Next();
     return false;
   }
+  key_in_tree_ = lmdb_.key();
   version_ = record->version;
   payload_ = record->payload;
   return true;

@@ -26,7 +26,8 @@ class RowCursor {
   void Next();
   bool Valid() const { return valid_; }
 
-  std::string_view key() const { return key_; }  // Encoded row key.
+  std::string_view key_in_tree() const { return key_in_tree_; }
+  std::string_view key();  // The encoded row key: the same behind its tree byte.
   Version version() const { return version_; }
   std::string_view payload() const { return payload_; }
   // OK, or why the cursor stopped: DataLoss naming a damaged row, or LMDB's error.
@@ -43,7 +44,8 @@ class RowCursor {
   Cursor lmdb_;
   bool from_l0_ = false;  // Which source shows the row.
   bool valid_ = false;
-  std::string key_;
+  std::string_view key_in_tree_;
+  std::string key_;  // For key().
   Version version_ = kNoVersion;
   std::string_view payload_;
   absl::Status status_;

@@ -119,8 +119,10 @@ absl::Status Snapshot::Scan(const Collection& collection, const ScanRange& range
     if (from > start) start = std::move(from);
   }
   RowCursor cursor(holdings_->transaction(), holdings_->buffers(), Tree::kRecords, version_);
-  for (cursor.Seek(start); cursor.Valid() && cursor.key() < end; cursor.Next()) {
-    const RecordRef record{.id = cursor.key().substr(collection_prefix.size()),
+  const std::string_view end_in_tree = KeyInTree(end);
+  const size_t prefix_bytes = KeyInTree(collection_prefix).size();
+  for (cursor.Seek(start); cursor.Valid() && cursor.key_in_tree() < end_in_tree; cursor.Next()) {
+    const RecordRef record{.id = cursor.key_in_tree().substr(prefix_bytes),
                            .version = cursor.version(),
                            .document = cursor.payload()};
     if (!visit(record)) return absl::OkStatus();

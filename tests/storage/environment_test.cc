@@ -294,6 +294,40 @@ TEST(EnvironmentTest, CommitPastTheQuotaIsRefusedAndDeletesAreNot) {
   EXPECT_TRUE(store.environment().AdmitPut(1 << 16).ok());
 }
 
+// Rows are read ahead: wherever a walk turns or jumps, the cursor is where it shows to be.
+TEST(EnvironmentTest, CursorTurnsAndJumpsInTheMiddleOfAScan) {
+  TestStore store;
+  constexpr uint64_t kRows = 3'000;
+  {
+    WriteTransaction write = store.BeginWrite();
+    for (uint64_t i = 0; i < kRows; ++i) {
+      ASSERT_TRUE(write.Put(kTree, Numbered(2 * i), Numbered(i)).ok());
+    }
+    ASSERT_TRUE(write.Commit().ok());
+  }
+  const ReadTransaction read = store.BeginRead();
+  Cursor cursor = read.NewCursor(kTree);
+  std::mt19937_64 random(20261127);
+  cursor.Seek("");
+  uint64_t at = 0;
+  for (int turn = 0; turn < 2'000; ++turn) {
+    const uint64_t choice = random() % 8;
+    if (choice == 0) {
+      at = random() % kRows;
+      cursor.Seek(Numbered(2 * at));
+    }
+    for (uint64_t steps = random() % 40; steps > 0; --steps) {
+      const bool back = choice % 2 == 1;
+      if (back ? at == 0 : at == kRows - 1) break;
+      back ? cursor.Prev() : cursor.Next();
+      at += back ? -1 : 1;
+    }
+    ASSERT_TRUE(cursor.Valid());
+    ASSERT_EQ(cursor.key(), Numbered(2 * at)) << "turn " << turn;
+    ASSERT_EQ(cursor.value(), Numbered(at));
+  }
+}
+
 TEST(EnvironmentTest, CursorMovesBothWaysAndSeeksAround) {
   TestStore store;
   WriteTransaction write = store.BeginWrite();
