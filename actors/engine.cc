@@ -29,6 +29,9 @@ using storage::Collection;
 
 constexpr uint32_t kStreamerRestartsMax = 1'000;
 
+// Of actors that no client waits for. When L0 fills up, clients wait, and leave them the cores.
+constexpr int kMaintenanceNiceness = 10;
+
 constexpr char kStopped[] = "the engine is stopping or has stopped; open the store again";
 
 // Not inlined: GCC 12 believes then that the answer frees the other end too.
@@ -137,18 +140,19 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
   const uint64_t soft_bytes = std::min(options.l0_soft_bytes_max, hard_bytes / 2);
   backpressure = std::make_unique<Backpressure>(
       Backpressure::Limits{.soft_bytes_max = soft_bytes, .hard_bytes_max = hard_bytes});
-  writer = std::make_unique<Writer>(Tuned({.name = "writer"}), *environment, std::move(permit),
-                                    pacing, health);
+  writer = std::make_unique<Writer>(Tuned({.name = "writer", .niceness = kMaintenanceNiceness}),
+                                    *environment, std::move(permit), pacing, health);
   for (uint32_t i = 1; i <= options.pending_flushes_max; ++i) {
     // The finalizer counts what fails; a streamer is always worth another try.
     Supervision supervision = Supervision::Restart(kStreamerRestartsMax);
     supervision.backoff_max = absl::Milliseconds(100);
-    streamers.push_back(std::make_unique<FlushStreamer>(
-        Tuned({.name = absl::StrCat("streamer-", i), .supervision = supervision}), *environment,
-        *recovered.log));
+    streamers.push_back(std::make_unique<FlushStreamer>(Tuned({.name = absl::StrCat("streamer-", i),
+                                                               .supervision = supervision,
+                                                               .niceness = kMaintenanceNiceness}),
+                                                        *environment, *recovered.log));
   }
   finalizer = std::make_unique<FlushFinalizer>(
-      Tuned({.name = "finalizer"}),
+      Tuned({.name = "finalizer", .niceness = kMaintenanceNiceness}),
       FlushFinalizer::Options{.stream_timeout = options.stream_timeout,
                               .retries_max = options.flush_retries_max},
       *writer, streamers, health);

@@ -45,6 +45,9 @@ struct ActorOptions {
   Supervision supervision;
   // The most messages handled between two looks at timers, doorbell and control lane.
   uint32_t batch_max = 256;
+  // Added to the niceness of the actor's thread, 0 to 19. Where cores are scarce, maintenance then
+  // runs on what clients leave, and never less than a small share: the scheduler's pacing.
+  int niceness = 0;
 };
 
 enum class StopReason : uint8_t {

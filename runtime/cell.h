@@ -56,6 +56,7 @@ class Cell : private ReplyCollector {
 
   // Anyone.
   const std::string& name() const { return options_.name; }
+  int niceness() const { return options_.niceness; }
   // The doorbell: OnDoorbell() will run after this call. Cannot be refused or lost; rings that the
   // actor has not yet answered are one.
   void Ring();

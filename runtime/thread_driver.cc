@@ -1,7 +1,10 @@
 #include "millrace/runtime/thread_driver.h"
 
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <optional>
@@ -53,10 +56,20 @@ void RunActor(Cell& actor) {
   }
 }
 
+// Linux keeps a niceness for each thread. More of it needs no privilege, and is only a wish.
+void BeNice(int niceness) {
+  if (niceness == 0) return;
+  const auto self = static_cast<id_t>(gettid());
+  errno = 0;
+  const int before = getpriority(PRIO_PROCESS, self);
+  if (errno == 0) setpriority(PRIO_PROCESS, self, before + niceness);
+}
+
 void* ThreadMain(void* argument) {
   Cell& actor = *static_cast<Cell*>(argument);
   pthread_setname_np(pthread_self(), actor.name().substr(0, kThreadNameMax).c_str());
   prctl(PR_SET_TIMERSLACK, kTimerSlackNs, 0, 0, 0);
+  BeNice(actor.niceness());
   RunActor(actor);
   return nullptr;
 }

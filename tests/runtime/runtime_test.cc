@@ -1,7 +1,9 @@
 #include "millrace/runtime/runtime.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <random>
@@ -181,6 +183,25 @@ TEST(RuntimeTest, ThreadsAreNamedAfterTheirActors) {
                   .ok());
   done.WaitForNotification();
   EXPECT_EQ(name, "a-rather-long-a");
+}
+
+TEST(RuntimeTest, ThreadsAreAsNiceAsTheirActors) {
+  Probe probe({.name = "nice", .niceness = 3});
+  Runtime runtime({});
+  runtime.Add(probe);
+  ASSERT_TRUE(runtime.Start().ok());
+  const int before = getpriority(PRIO_PROCESS, 0);
+  int niceness = 0;
+  absl::Notification done;
+  ASSERT_TRUE(probe
+                  .Tell(Call{[&] {
+                    niceness = getpriority(PRIO_PROCESS, 0);  // Of the calling thread.
+                    done.Notify();
+                  }})
+                  .ok());
+  done.WaitForNotification();
+  EXPECT_EQ(niceness, std::min(before + 3, 19));
+  EXPECT_EQ(getpriority(PRIO_PROCESS, 0), before);
 }
 
 TEST(RuntimeTest, IdleActorsDoNotWake) {
