@@ -7,6 +7,7 @@
 #include "glog/logging.h"
 
 #include "millrace/messages/error.h"
+#include "millrace/runtime/deferred_wakes.h"
 #include "millrace/storage/catalog.h"
 #include "millrace/storage/lease_registry.h"
 #include "millrace/storage/outcome_rows.h"
@@ -275,6 +276,7 @@ void Committer::CloseGroup() {
 }
 
 void Committer::AnswerGroup(const absl::Status& status) {
+  const DeferredWakes wakes;
   for (Accepted& accepted : accepted_) {
     if (status.ok()) {
       accepted.reply.Send(CommitReceipt{.version = accepted.version});

@@ -4,6 +4,7 @@
 
 #include "absl/strings/cord.h"
 
+#include "millrace/runtime/deferred_wakes.h"
 #include "millrace/runtime/futex.h"
 #include "millrace/runtime/short_poll.h"
 
@@ -57,8 +58,8 @@ void ReplyCellBase::PublishSlowly(uint32_t before) {
     delete this;
     return;
   }
-  // The waiter may have freed the cell by now; only the address is used.
-  SystemSync::WakeAll(&state_);
+  // The waiter may have freed the cell by now.
+  DeferredWakes::Wake(&state_);
 }
 
 WaitDriver* SetWaitDriver(WaitDriver* driver) {

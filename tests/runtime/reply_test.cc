@@ -10,6 +10,8 @@
 #include "absl/strings/cord.h"
 #include "gtest/gtest.h"
 
+#include "millrace/runtime/deferred_wakes.h"
+
 namespace millrace {
 namespace {
 
@@ -141,6 +143,32 @@ TEST(ReplyTest, SleepingWaitersAreWoken) {
     ASSERT_EQ(*pending.Wait(), i);
     replier.join();
   }
+}
+
+// More than the scope remembers, and waiters that saw their answer without sleeping among them.
+TEST(ReplyTest, DeferredWakesReachEveryone) {
+  constexpr int kWaiters = 300;
+  std::vector<Reply<int>> replies;
+  std::vector<std::thread> waiters;
+  std::atomic<int> right{0};
+  for (int i = 0; i < kWaiters; ++i) {
+    auto [reply, pending] = MakeReply<int>();
+    replies.push_back(std::move(reply));
+    waiters.emplace_back([pending = std::move(pending), i, &right]() mutable {
+      right += *pending.Wait() == i ? 1 : 0;
+    });
+  }
+  {
+    const DeferredWakes wakes;
+    for (int i = 0; i < kWaiters; ++i) replies[static_cast<size_t>(i)].Send(i);
+  }
+  for (std::thread& waiter : waiters) waiter.join();
+  EXPECT_EQ(right, kWaiters);
+}
+
+TEST(ReplyDeathTest, DeferringWakesTwiceIsABug) {
+  const DeferredWakes wakes;
+  EXPECT_DEATH(DeferredWakes(), "not nested");
 }
 
 TEST(ReplyDeathTest, SendingTwiceIsABug) {
