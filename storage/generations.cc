@@ -51,8 +51,25 @@ absl::StatusOr<GenerationState> Changed(GenerationState state, const GenerationC
         return Unexpected(change, "it is not retired");
       }
       return state;
+    case GenerationChange::Kind::kAdopt:
+      if (state.Has(change.generation) || std::find(state.retired.begin(), state.retired.end(),
+                                                    change.generation) != state.retired.end()) {
+        return Unexpected(change, "it is known");
+      }
+      state.retired.push_back(change.generation);
+      state.last = std::max(state.last, change.generation);
+      return state;
   }
   return absl::InternalError("unknown change of generations");
+}
+
+// `transaction` reads or writes.
+template <typename Transaction>
+absl::StatusOr<GenerationState> Read(const Transaction& transaction,
+                                     const IndexDefinition& definition) {
+  const auto row = transaction.Get(TreeId::kGenerations, GenerationKey(definition.id));
+  if (!row.ok()) return row.status();
+  return row->has_value() ? DecodeGenerations(**row) : InitialGenerations(definition);
 }
 
 }  // namespace
@@ -116,9 +133,12 @@ absl::StatusOr<GenerationState> DecodeGenerations(std::string_view bytes) {
 
 absl::StatusOr<GenerationState> ReadGenerations(const ReadTransaction& transaction,
                                                 const IndexDefinition& definition) {
-  const auto row = transaction.Get(TreeId::kGenerations, GenerationKey(definition.id));
-  if (!row.ok()) return row.status();
-  return row->has_value() ? DecodeGenerations(**row) : InitialGenerations(definition);
+  return Read(transaction, definition);
+}
+
+absl::StatusOr<GenerationState> ReadGenerations(const WriteTransaction& transaction,
+                                                const IndexDefinition& definition) {
+  return Read(transaction, definition);
 }
 
 absl::StatusOr<std::vector<GenerationState>> ListGenerations(const ReadTransaction& transaction) {
@@ -135,14 +155,11 @@ absl::StatusOr<std::vector<GenerationState>> ListGenerations(const ReadTransacti
 
 absl::StatusOr<GenerationState> ChangeGenerations(WriteTransaction& transaction,
                                                   const GenerationChange& change) {
-  const std::string key = GenerationKey(change.definition.id);
-  const auto row = transaction.Get(TreeId::kGenerations, key);
-  if (!row.ok()) return row.status();
-  absl::StatusOr<GenerationState> state =
-      row->has_value() ? DecodeGenerations(**row) : InitialGenerations(change.definition);
+  absl::StatusOr<GenerationState> state = ReadGenerations(transaction, change.definition);
   if (!state.ok()) return state;
   state = Changed(*std::move(state), change);
   if (!state.ok()) return state;
+  const std::string key = GenerationKey(change.definition.id);
   const absl::Status status =
       state->dropped && state->retired.empty()
           ? transaction.Delete(TreeId::kGenerations, key).status()

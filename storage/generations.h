@@ -49,6 +49,8 @@ GenerationState InitialGenerations(const IndexDefinition& definition);
 // The state as the transaction sees it.
 absl::StatusOr<GenerationState> ReadGenerations(const ReadTransaction& transaction,
                                                 const IndexDefinition& definition);
+absl::StatusOr<GenerationState> ReadGenerations(const WriteTransaction& transaction,
+                                                const IndexDefinition& definition);
 // All rows there are, dropped indexes included.
 absl::StatusOr<std::vector<GenerationState>> ListGenerations(const ReadTransaction& transaction);
 
@@ -66,6 +68,7 @@ struct GenerationChange {
     kAbandon,   // `generation`, which is building, is retired.
     kDrop,      // The index is no longer defined: all are retired, and none can be allocated.
     kForget,    // The entries of `generation`, which is retired, are deleted.
+    kAdopt,     // There are entries of `generation`, which nobody knows: it is retired.
   };
   Kind kind = Kind::kAllocate;
   IndexDefinition definition;  // As it is now; of a dropped index the last one known.

@@ -54,6 +54,8 @@ enum class BuildPhase : uint8_t {
 std::string_view ToString(TaskState state);
 std::string_view ToString(BuildPhase phase);
 
+inline constexpr uint64_t kMaintainedUnknown = ~uint64_t{0};
+
 // Where a build goes on after an interruption. Value.
 struct ResumePoint {
   uint64_t source_total = 0;         // Rows of the source, as known when the scan began.
@@ -66,7 +68,7 @@ struct ResumePoint {
   uint64_t applied_entry_count = 0;  // Entries that were put.
   uint64_t merged_entry_count = 0;   // Entries of the runs that were looked at.
   // Changes of the generation's entries by flushes meanwhile: how far the counts may differ.
-  uint64_t maintained_count = 0;
+  uint64_t maintained_count = 0;  // kMaintainedUnknown behind a restart.
   friend bool operator==(const ResumePoint&, const ResumePoint&) = default;
 };
 

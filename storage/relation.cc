@@ -8,6 +8,7 @@
 
 #include "millrace/storage/catalog.h"
 #include "millrace/storage/index_entry.h"
+#include "millrace/storage/record.h"
 
 namespace millrace::storage {
 namespace {
@@ -20,9 +21,14 @@ constexpr size_t kPlaceBytes = 8;
 constexpr size_t kLinkDataBytes = 1 + 8 + 8;
 constexpr uint8_t kStagedFlag = 1;
 
-std::string SidePrefix(BranchId branch, RelationId relation, char side, std::string_view end) {
+std::string SidePrefix(BranchId branch, RelationId relation, char side) {
   std::string prefix = EncodeCollectionPrefix(Tree::kRelations, branch, relation);
   prefix.push_back(side);
+  return prefix;
+}
+
+std::string EndPrefix(BranchId branch, RelationId relation, char side, std::string_view end) {
+  std::string prefix = SidePrefix(branch, relation, side);
   AppendOrderedInteger(end.size(), &prefix);
   prefix.append(end);
   return prefix;
@@ -101,11 +107,19 @@ absl::StatusOr<Relation> ReadRelation(std::string_view name, std::string_view do
 }
 
 std::string MemberRowPrefix(BranchId branch, RelationId relation, std::string_view member) {
-  return SidePrefix(branch, relation, kMemberSide, member);
+  return EndPrefix(branch, relation, kMemberSide, member);
 }
 
 std::string OwnerRowPrefix(BranchId branch, RelationId relation, std::string_view owner) {
-  return SidePrefix(branch, relation, kOwnerSide, owner);
+  return EndPrefix(branch, relation, kOwnerSide, owner);
+}
+
+std::string AllMemberRowsPrefix(BranchId branch, RelationId relation) {
+  return SidePrefix(branch, relation, kMemberSide);
+}
+
+std::string AllOwnerRowsPrefix(BranchId branch, RelationId relation) {
+  return SidePrefix(branch, relation, kOwnerSide);
 }
 
 std::string MemberRowKey(const LinkEnds& ends) {
@@ -172,6 +186,15 @@ absl::StatusOr<LinkData> DecodeLinkData(std::string_view bytes) {
   std::memcpy(&data.score, bytes.data() + 1, sizeof(data.score));
   std::memcpy(&data.position, bytes.data() + 1 + sizeof(data.score), sizeof(data.position));
   return data;
+}
+
+absl::StatusOr<bool> IsLiveLink(std::string_view key_in_tree, std::string_view row) {
+  const absl::StatusOr<RecordView> link = DecodeRecord(key_in_tree, row);
+  if (!link.ok()) return link.status();
+  if (link->tombstone) return false;
+  const absl::StatusOr<LinkData> data = DecodeLinkData(link->payload);
+  if (!data.ok()) return data.status();
+  return !data->staged;
 }
 
 absl::Status CheckLinkEnds(std::string_view owner, std::string_view member) {

@@ -78,6 +78,9 @@ std::string OwnerRowKey(const LinkEnds& ends, MemberOrder order, const LinkData&
 // What the rows of one member, or of one owner, begin with.
 std::string MemberRowPrefix(BranchId branch, RelationId relation, std::string_view member);
 std::string OwnerRowPrefix(BranchId branch, RelationId relation, std::string_view owner);
+// The same of all its members, and of all its owners.
+std::string AllMemberRowsPrefix(BranchId branch, RelationId relation);
+std::string AllOwnerRowsPrefix(BranchId branch, RelationId relation);
 // The ends that a row's key holds, whichever of the two it is. DataLoss if it is none.
 struct LinkRow {
   LinkEnds ends;
@@ -90,6 +93,10 @@ bool PeekLinkRow(std::string_view key, RelationId* relation, bool* of_owner);
 std::string EncodeLinkData(const LinkData& data);
 // DataLoss if the bytes are none.
 absl::StatusOr<LinkData> DecodeLinkData(std::string_view bytes);
+
+// Whether a row of tree `relations` links its ends: it is no tombstone, and not staged. DataLoss if
+// it is damaged.
+absl::StatusOr<bool> IsLiveLink(std::string_view key_in_tree, std::string_view row);
 
 // InvalidArgument: an end is no id, or both together are longer than a row's key can hold.
 absl::Status CheckLinkEnds(std::string_view owner, std::string_view member);

@@ -4,18 +4,17 @@
 #include <cstring>
 #include <limits>
 
+#include "glog/logging.h"
+
 #include "millrace/storage/l0_row.h"
 
 namespace millrace::storage {
 
-RunSorter::RunSorter(size_t bytes_max)
-    : bytes_max_(std::min<size_t>(bytes_max, std::numeric_limits<uint32_t>::max())) {
+RunSorter::RunSorter(size_t bytes_max) : bytes_max_(std::min(bytes_max, size_t{1} << 30)) {
 }
 
-bool RunSorter::Add(const RunEntry& entry) {
-  static_assert(kOverheadBytes >= sizeof(Item) + sizeof(Version));
-  const size_t more = entry.key.size() + sizeof(Version) + sizeof(Item);
-  if (bytes() + more > bytes_max_ && !empty()) return false;
+void RunSorter::Add(const RunEntry& entry) {
+  CHECK_LE(bytes_.size(), std::numeric_limits<uint32_t>::max());
   if (items_.empty()) {
     shared_ = entry.key.size();
   } else {
@@ -30,7 +29,6 @@ bool RunSorter::Add(const RunEntry& entry) {
                     .key_size = static_cast<uint32_t>(entry.key.size())});
   bytes_.append(reinterpret_cast<const char*>(&entry.version), sizeof(entry.version));
   bytes_.append(entry.key);
-  return true;
 }
 
 absl::StatusOr<RunInfo> RunSorter::WriteRun(RunDirectory& directory, const RunId& run, bool sync) {

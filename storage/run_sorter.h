@@ -16,13 +16,12 @@ namespace millrace::storage {
 // external sort. Thread-compatible.
 class RunSorter {
  public:
-  // Never holds more than `bytes_max`, at most 4 GiB: what it takes of each entry is its key and
-  // kOverheadBytes.
+  // It is full once what it holds, for each entry its key and 24 bytes, takes `bytes_max` (at most
+  // 1 GiB). What still comes then, the rest of one record's entries, is taken all the same.
   explicit RunSorter(size_t bytes_max);
-  static constexpr size_t kOverheadBytes = 26;
 
-  // False if there is no room for it (unless nothing is in it): write the run first.
-  bool Add(const RunEntry& entry);
+  void Add(const RunEntry& entry);
+  bool full() const { return bytes() >= bytes_max_; }
   bool empty() const { return items_.empty(); }
   size_t entry_count() const { return items_.size(); }
   size_t bytes() const { return bytes_.size() + items_.size() * sizeof(Item); }
