@@ -28,6 +28,7 @@ Writer::Writer(const ActorOptions& actor_options, storage::Environment& environm
       transaction_(environment, std::move(permit)),
       slices_(environment) {
   transaction_.Add(slices_);
+  transaction_.Add(builds_);
 }
 
 absl::Status Writer::OnStart() {
@@ -35,7 +36,32 @@ absl::Status Writer::OnStart() {
 }
 
 void Writer::Handle(ApplySlice slice, Reply<SliceApplied> reply) {
+  builds_.Note(slice.slice);
   Apply(slices_, slice, std::move(reply));
+}
+
+void Writer::Handle(CreateTask create, Reply<TaskChanged> reply) {
+  Apply(builds_, create, std::move(reply));
+}
+
+void Writer::Handle(ChangeTask change, Reply<TaskChanged> reply) {
+  Apply(builds_, change, std::move(reply));
+}
+
+void Writer::Handle(ForgetTasks forget, Reply<TasksForgotten> reply) {
+  Apply(builds_, forget, std::move(reply));
+}
+
+void Writer::Handle(ApplyEntries apply, Reply<TaskChanged> reply) {
+  Apply(builds_, apply, std::move(reply));
+}
+
+void Writer::Handle(RetireGenerations retire, Reply<GenerationsRetired> reply) {
+  Apply(builds_, retire, std::move(reply));
+}
+
+void Writer::Handle(DeleteEntries remove, Reply<GenerationsRetired> reply) {
+  Apply(builds_, remove, std::move(reply));
 }
 
 // Somebody waits: commit, unless more is queued that can go with it. What clients are owed of the

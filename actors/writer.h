@@ -1,24 +1,28 @@
 #pragma once
 
+#include "millrace/actors/build_applier.h"
 #include "millrace/actors/health.h"
 #include "millrace/actors/pacing.h"
 #include "millrace/actors/shared_transaction.h"
 #include "millrace/actors/slice_applier.h"
 #include "millrace/messages/flush.h"
+#include "millrace/messages/index_build.h"
 #include "millrace/runtime/actor.h"
 #include "millrace/storage/environment.h"
 
 namespace millrace {
 
 // Writer is the sole owner of LMDB's write transaction, which the work of all senders shares.
-//   In:   ApplySlice, in order, from the FlushFinalizer.
+//   In:   ApplySlice, in order, from the FlushFinalizer; tasks and entries of index builds from the
+//         Rebuilder.
 //   Out:  one Reply per message, after its transaction is synced.
 //   Blocks on: LMDB's commit. Never on a mailbox.
 //   Fails: a transaction that aborts answers Aborted to every sender in it; each goes on from its
 //          own durable row (see SharedTransaction). When the sync or the meta page failed, nothing
 //          more is written: it escalates.
 // A new kind of work is a message, an Applier for it, and a Handle that calls Apply with the two.
-class Writer final : public Actor<Writer, ApplySlice> {
+class Writer final : public Actor<Writer, ApplySlice, CreateTask, ChangeTask, ForgetTasks,
+                                  ApplyEntries, RetireGenerations, DeleteEntries> {
  public:
   Writer(const ActorOptions& actor_options, storage::Environment& environment,
          storage::WritePermit permit, const Pacing& pacing, Health& health);
@@ -27,6 +31,15 @@ class Writer final : public Actor<Writer, ApplySlice> {
   friend Actor;
   absl::Status OnStart() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(ApplySlice slice, Reply<SliceApplied> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(CreateTask create, Reply<TaskChanged> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(ChangeTask change, Reply<TaskChanged> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(ForgetTasks forget, Reply<TasksForgotten> reply)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(ApplyEntries apply, Reply<TaskChanged> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(RetireGenerations retire, Reply<GenerationsRetired> reply)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(DeleteEntries remove, Reply<GenerationsRetired> reply)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void OnBatchEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void OnTimer(TimerId timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void OnStop(StopReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
@@ -46,6 +59,7 @@ class Writer final : public Actor<Writer, ApplySlice> {
   // Touched only on the Writer thread.
   SharedTransaction transaction_ ABSL_GUARDED_BY(owner_);
   SliceApplier slices_ ABSL_GUARDED_BY(owner_);
+  BuildApplier builds_ ABSL_GUARDED_BY(owner_);
   MonotonicTime began_ ABSL_GUARDED_BY(owner_);  // When the open transaction was.
   bool pausing_ ABSL_GUARDED_BY(owner_) = false;
   absl::Status failure_ ABSL_GUARDED_BY(owner_);
