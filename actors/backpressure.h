@@ -66,6 +66,12 @@ class Backpressure {
   }
   // When Take or Expire must be called again; Infinite if nothing waits.
   MonotonicTime NextWake() const;
+  // How far apart commits past the soft limit are let in now.
+  absl::Duration delay() const {
+    absl::MutexLock lock(&mutex_);
+    return delay_;
+  }
+  const Limits& limits() const { return limits_; }
   size_t parked_count() const { return parked_count_.load(std::memory_order_acquire); }
   // Nothing more is parked; what waits is answered with `cause`.
   void Close(const absl::Status& cause);

@@ -76,7 +76,7 @@ absl::Status Committer::OnStart() {
     collections_[collection.name] = collection.id;
     effects_.AddCollection(collection.id);
   }
-  neighbours_.backpressure.SetL0Bytes(l0_->Bytes());
+  neighbours_.backpressure.SetL0Bytes(UnflushedBytes());
   SetPeriodic(kReaderTimer, kReaderCheckPeriod);
   StartFlushes();
   return absl::OkStatus();
@@ -151,7 +151,7 @@ void Committer::OnBatchEnd() {
   CloseGroup();
   MaybeRotate();
   PrepareLog();
-  neighbours_.backpressure.SetL0Bytes(l0_->Bytes());
+  neighbours_.backpressure.SetL0Bytes(UnflushedBytes());
 }
 
 // Asks once per file; the answer is that the log no longer wants one.
@@ -229,7 +229,7 @@ void Committer::CheckReaders() {
 // Lets in who waits, as far as the limits and the time allow, and sets the timer for the rest.
 void Committer::AdmitParked() {
   Backpressure& backpressure = neighbours_.backpressure;
-  backpressure.SetL0Bytes(l0_->Bytes());  // A flush may have made room.
+  backpressure.SetL0Bytes(UnflushedBytes());  // A flush may have made room.
   if (backpressure.parked_count() == 0) return;
   const MonotonicTime now = clock().Now();
   backpressure.Expire(now, neighbours_.health.status());
@@ -241,7 +241,7 @@ void Committer::AdmitParked() {
     std::optional<Backpressure::Parked> parked = backpressure.Take(now);
     if (!parked.has_value()) break;
     Handle(std::move(parked->commit), std::move(parked->reply));
-    backpressure.SetL0Bytes(l0_->Bytes() + group_.bytes());  // The group will be in L0 soon.
+    backpressure.SetL0Bytes(UnflushedBytes() + group_.bytes());  // The group will be in L0 soon.
   }
   MonotonicTime wake = backpressure.NextWake();
   if (const uint64_t bytes = BytesOfSnapshots(); backpressure.parked_count() > 0 && bytes > 0) {

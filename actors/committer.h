@@ -51,6 +51,8 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
     uint64_t rotate_bytes = 0;
     uint64_t rotate_rows = 0;
     absl::Duration rotate_interval;
+    // The interval rotates a buffer of at least so many rows.
+    uint64_t rotate_interval_rows_min = 1;
     // Flushes between rotation and publication, at least 1.
     uint32_t pending_flushes_max = 2;
     // How long a Degraded Committer waits before it tries again by itself.
@@ -64,12 +66,16 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
     Backpressure& backpressure;
     Pacing& pacing;
     Health& health;
+    FlushMetrics& flush_metrics;
     FlushFinalizer& finalizer;
     absl::Span<const std::unique_ptr<FlushStreamer>> streamers;
   };
 
   Committer(const ActorOptions& actor_options, const Options& options, Recovered recovered,
             const Neighbours& neighbours);
+
+  // Has the actor rung after every publication. Before the start.
+  void RingAfterPublish(Cell& actor) { rung_after_publish_.push_back(&actor); }
 
   // Everything up to here is in LMDB, and its manifest. For status; any thread.
   storage::Version flushed_version() const {
@@ -136,11 +142,14 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
 
   void StartFlushes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   bool WantsRotation() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  bool RotationIsDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void MaybeRotate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   absl::Status Rotate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void SendFlights() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Degrade(const absl::Status& cause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void FinishFlush(const FlushPublished& published) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  // What back-pressure counts: L0, and results of streams.
+  uint64_t UnflushedBytes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   // Retired buffers that nobody but snapshots can be holding.
   uint64_t BytesOfSnapshots() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   FlushReceipt Published() const;
@@ -150,6 +159,7 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
   // Constant after construction.
   const Options options_;
   Neighbours neighbours_;
+  std::vector<Cell*> rung_after_publish_;
 
   // Read by status.
   std::atomic<storage::Version> flushed_version_;
@@ -183,6 +193,7 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
   absl::Status degraded_ ABSL_GUARDED_BY(owner_);  // The cause, if so.
   uint64_t next_sequence_ ABSL_GUARDED_BY(owner_);
   storage::Version active_first_version_ ABSL_GUARDED_BY(owner_);
+  bool active_was_skipped_ ABSL_GUARDED_BY(owner_) = false;  // It was due, and no flush free.
   MonotonicTime active_since_ ABSL_GUARDED_BY(owner_);
   MonotonicTime rotate_not_before_ ABSL_GUARDED_BY(owner_);  // After one that failed.
   MonotonicTime rotate_due_ ABSL_GUARDED_BY(owner_);         // What the rotate timer is set to.

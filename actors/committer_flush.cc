@@ -21,6 +21,7 @@ constexpr absl::Duration kRotateRetryDelay = absl::Milliseconds(50);
 }  // namespace
 
 void Committer::StartFlushes() {
+  neighbours_.flush_metrics.pending.Set(flights_.size());
   SendFlights();
   MaybeRotate();
 }
@@ -59,6 +60,7 @@ void Committer::Handle(Answer<FlushPublished> answer) {
       flights_.begin(), flights_.end(),
       [&answer](const Flight& candidate) { return candidate.job.sequence == answer.request; });
   if (flight == flights_.end()) return;
+  neighbours_.flush_metrics.abandoned.Add();
   flight->sent = false;
   ++flight->job.attempt;
   Degrade(answer.result.status());
@@ -101,6 +103,7 @@ void Committer::FinishFlush(const FlushPublished& published) {
   }
   const uint64_t log_floor = flights_.front().job.log_floor;
   flights_.pop_front();
+  neighbours_.flush_metrics.pending.Set(flights_.size());
   std::shared_ptr<const storage::L0Buffer> retired = l0_->DropOldest();
   for (Flight& flight : flights_) flight.carried_bytes += retired->bytes();
   current_.SetBuffers(l0_->buffers());
@@ -118,12 +121,17 @@ void Committer::FinishFlush(const FlushPublished& published) {
     neighbours_.health.SetDegraded(degraded_);
   }
   AnswerPublished();
+  for (Cell* actor : rung_after_publish_) actor->Ring();
 }
 
 uint64_t Committer::BytesOfSnapshots() {
   const uint64_t retired = l0_->RetiredBytes();
   const uint64_t carried = flights_.empty() ? 0 : flights_.front().carried_bytes;
   return retired - std::min(retired, carried);
+}
+
+uint64_t Committer::UnflushedBytes() {
+  return l0_->Bytes() + neighbours_.flush_metrics.result_bytes.Get();
 }
 
 FlushReceipt Committer::Published() const {
@@ -145,11 +153,17 @@ void Committer::FailWaiters(const absl::Status& status) {
 bool Committer::WantsRotation() {
   if (active_first_version_ == storage::kNoVersion) return false;
   if (stopping_) return degraded_.ok() && !last_rotation_tried_;
+  if (!waiters_.empty() && waiters_.rbegin()->first >= active_first_version_) return true;
+  return RotationIsDue();
+}
+
+// The triggers that nobody waits for.
+bool Committer::RotationIsDue() {
   const storage::L0Buffer& active = l0_->active();
   if (active.bytes() >= options_.rotate_bytes || active.row_count() >= options_.rotate_rows) {
     return true;
   }
-  if (!waiters_.empty() && waiters_.rbegin()->first >= active_first_version_) return true;
+  if (active.row_count() < options_.rotate_interval_rows_min) return false;
   const MonotonicTime due = active_since_ + options_.rotate_interval;
   if (due <= clock().Now()) return true;
   if (due != rotate_due_ && due != MonotonicTime::Infinite()) {
@@ -162,8 +176,12 @@ bool Committer::WantsRotation() {
 // A fence may wait on an otherwise idle store, so a rotation that fails is tried again by the
 // clock.
 void Committer::MaybeRotate() {
-  if (!log_failure_.ok() || !degraded_.ok() || flights_.size() >= options_.pending_flushes_max ||
-      clock().Now() < rotate_not_before_ || !WantsRotation()) {
+  if (!log_failure_.ok() || !degraded_.ok() || clock().Now() < rotate_not_before_ ||
+      !WantsRotation()) {
+    return;
+  }
+  if (flights_.size() >= options_.pending_flushes_max) {
+    if (!std::exchange(active_was_skipped_, true)) neighbours_.flush_metrics.skipped.Add();
     return;
   }
   last_rotation_tried_ = stopping_;
@@ -182,6 +200,7 @@ absl::Status Committer::Rotate() {
     FailLog(status);
     return status;
   }
+  const MonotonicTime begin = clock().Now();
   absl::StatusOr<std::shared_ptr<const storage::L0Buffer>> sealed = l0_->Rotate();
   if (!sealed.ok()) return sealed.status();
   current_.SetBuffers(l0_->buffers());
@@ -192,7 +211,12 @@ absl::Status Committer::Rotate() {
                               .sealed = *std::move(sealed),
                               .outcomes = std::exchange(active_outcomes_, {})}});
   active_first_version_ = storage::kNoVersion;
+  active_was_skipped_ = false;
   SendFlights();
+  FlushMetrics& metrics = neighbours_.flush_metrics;
+  metrics.rotated.Add();
+  metrics.pending.Set(flights_.size());
+  metrics.rotate_ns.Add(static_cast<uint64_t>(absl::ToInt64Nanoseconds(clock().Now() - begin)));
   return absl::OkStatus();
 }
 

@@ -40,6 +40,17 @@ template <typename T>
   reply.Send(std::move(status));
 }
 
+// A trigger that is 0 is off.
+uint64_t OrOff(uint64_t trigger) {
+  return trigger == 0 ? ~uint64_t{0} : trigger;
+}
+
+storage::L0Buffer::Options ExpectedRows(const EngineOptions& options) {
+  storage::L0Buffer::Options buffer;
+  if (options.rotate_rows != 0) buffer.expected_rows = options.rotate_rows;
+  return buffer;
+}
+
 storage::EnvironmentOptions EnvironmentOptionsOf(std::string_view directory,
                                                  const EngineOptions& options) {
   storage::EnvironmentOptions environment;
@@ -86,6 +97,7 @@ struct Engine::Parts {
   const std::shared_ptr<storage::LeaseRegistry> leases;
   Health health;
   Pacing pacing;
+  FlushMetrics flush_metrics;
   std::unique_ptr<Backpressure> backpressure;
 
   std::unique_ptr<Writer> writer;
@@ -126,7 +138,7 @@ absl::Status Engine::Parts::Open(std::string_view directory) {
   absl::StatusOr<Recovered> recovered = Recover(
       *environment, files,
       {.directory = storage::JoinPath(directory, "log"), .file_bytes = options.log_file_bytes},
-      {.expected_rows = options.rotate_rows}, view);
+      ExpectedRows(options), view);
   if (!recovered.ok()) return recovered.status();
   for (const std::string& warning : recovered->report.warnings) LOG(WARNING) << warning;
   BuildActors(*std::move(permit), *std::move(recovered));
@@ -155,7 +167,8 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
       Tuned({.name = "finalizer", .niceness = kMaintenanceNiceness}),
       FlushFinalizer::Options{.stream_timeout = options.stream_timeout,
                               .retries_max = options.flush_retries_max},
-      *writer, streamers, health);
+      FlushFinalizer::Neighbours{
+          .writer = *writer, .streamers = streamers, .health = health, .metrics = flush_metrics});
   committer = std::make_unique<Committer>(
       // A turn of the Committer is a group: all that has arrived while the last one was synced.
       Tuned({.name = "committer",
@@ -165,9 +178,10 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
                          .group_bytes_max = std::min<size_t>(storage::WriteBatch::kBytesMax,
                                                              options.log_file_bytes / 4),
                          // A small quota shrinks the limits; who waits there waits for a flush.
-                         .rotate_bytes = std::min(options.rotate_bytes, soft_bytes),
-                         .rotate_rows = options.rotate_rows,
+                         .rotate_bytes = std::min(OrOff(options.rotate_bytes), soft_bytes),
+                         .rotate_rows = OrOff(options.rotate_rows),
                          .rotate_interval = options.rotate_interval,
+                         .rotate_interval_rows_min = options.rotate_interval_rows_min,
                          .pending_flushes_max = options.pending_flushes_max},
       std::move(recovered),
       Committer::Neighbours{.environment = *environment,
@@ -176,6 +190,7 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
                             .backpressure = *backpressure,
                             .pacing = pacing,
                             .health = health,
+                            .flush_metrics = flush_metrics,
                             .finalizer = *finalizer,
                             .streamers = streamers});
 }
@@ -243,7 +258,12 @@ EngineStatus Engine::Parts::Status() const {
     status.manifest = committer->manifest();
     status.epoch = committer->log().epoch();
     status.l0_bytes = backpressure->l0_bytes();
+    status.l0_soft_bytes_max = backpressure->limits().soft_bytes_max;
+    status.l0_hard_bytes_max = backpressure->limits().hard_bytes_max;
+    status.parked_commits = backpressure->parked_count();
+    status.admission_delay = backpressure->delay();
     status.degraded = health.degraded();
+    status.flush = flush_metrics.Status();
   }
   status.used_bytes = environment->used_bytes();
   status.quota_bytes = environment->quota().quota_bytes();

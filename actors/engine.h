@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
+#include "millrace/actors/flush_metrics.h"
 #include "millrace/actors/options.h"
 #include "millrace/messages/commit.h"
 #include "millrace/messages/error.h"
@@ -49,11 +50,16 @@ struct EngineStatus {
   storage::Version flushed_version = 0;    // Everything up to here is in LMDB.
   uint64_t manifest = 0;                   // The head manifest's number.
   uint64_t epoch = 0;                      // This life of the log.
-  uint64_t l0_bytes = 0;                   // Active, sealed and retired buffers.
-  uint64_t used_bytes = 0;                 // Of LMDB's file.
+  uint64_t l0_bytes = 0;           // Active, sealed and retired buffers, results of streams.
+  uint64_t l0_soft_bytes_max = 0;  // From here on commits are delayed,
+  uint64_t l0_hard_bytes_max = 0;  // and from here on they wait.
+  uint64_t parked_commits = 0;     // Delayed or waiting now.
+  absl::Duration admission_delay = absl::ZeroDuration();  // From one of them to the next.
+  uint64_t used_bytes = 0;                                // Of LMDB's file.
   uint64_t quota_bytes = 0;
   absl::Status health;    // OK, or the first cause of the trouble.
   absl::Status degraded;  // OK, or why flushes wait for a probe or for Resume().
+  FlushStatus flush;
   std::vector<ActorStatus> actors;
 };
 

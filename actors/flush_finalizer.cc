@@ -15,17 +15,28 @@ namespace {
 
 constexpr TimerId kDueTimer = 1;
 
+uint64_t NanosecondsOf(absl::Duration duration) {
+  return static_cast<uint64_t>(absl::ToInt64Nanoseconds(duration));
+}
+
+uint64_t BytesOf(const std::vector<Slice>& slices) {
+  uint64_t bytes = 0;
+  for (const Slice& slice : slices) bytes += sizeof(Slice) + slice.rows.size() * sizeof(RowChange);
+  return bytes;
+}
+
 }  // namespace
 
 FlushFinalizer::FlushFinalizer(const ActorOptions& actor_options, const Options& options,
-                               Writer& writer,
-                               absl::Span<const std::unique_ptr<FlushStreamer>> streamers,
-                               Health& health)
+                               const Neighbours& neighbours)
     : Actor(actor_options),
       options_(options),
-      health_(health),
-      writer_(writer, kSlicesUnderWayMax, this) {
-  for (const auto& streamer : streamers) streamers_.emplace_back(*streamer, 1, this);
+      health_(neighbours.health),
+      metrics_(neighbours.metrics),
+      writer_(neighbours.writer, kSlicesUnderWayMax, this) {
+  for (const auto& streamer : neighbours.streamers) {
+    streamers_.push_back(std::make_unique<Link<FlushStreamer>>(*streamer, 1, this));
+  }
 }
 
 void FlushFinalizer::Handle(Rotated rotated, Reply<FlushPublished> reply) {
@@ -56,7 +67,9 @@ void FlushFinalizer::Handle(Answer<Streamed> answer) {
   if (!answer.result.ok()) {
     return FailAttempt(static_cast<size_t>(flight - flights_.begin()), answer.result.status());
   }
+  metrics_.stream_ns.Add(NanosecondsOf(clock().Now() - flight->began));
   flight->state = State::kStreamed;
+  flight->result_bytes = BytesOf(answer.result->slices);
   flight->slices = std::move(answer.result->slices);
   flight->job.earlier.clear();
 }
@@ -69,12 +82,25 @@ void FlushFinalizer::Handle(Answer<SliceApplied> answer) {
 void FlushFinalizer::OnBatchEnd() {
   SendSlices();
   StartStreams();
+  NoteDepths();
   MonotonicTime wake = MonotonicTime::Infinite();
   for (const Flight& flight : flights_) {
     if (flight.state < State::kStreamed) wake = std::min(wake, flight.due);
   }
   if (wake == MonotonicTime::Infinite()) return CancelTimer(kDueTimer);
   SetTimer(kDueTimer, wake - clock().Now());
+}
+
+void FlushFinalizer::NoteDepths() {
+  uint64_t depth = 0;
+  uint64_t bytes = 0;
+  for (const Flight& flight : flights_) {
+    depth += flight.state == State::kStreamed ? 1 : 0;
+    bytes += flight.result_bytes;
+  }
+  metrics_.reorder_depth.Set(depth);
+  metrics_.reorder_depth_high_water.Raise(depth);
+  metrics_.result_bytes.Set(bytes);
 }
 
 void FlushFinalizer::OnTimer(TimerId /*timer*/) {
@@ -87,6 +113,7 @@ void FlushFinalizer::OnTimer(TimerId /*timer*/) {
       flight.due = now + options_.stream_timeout;
       continue;
     }
+    metrics_.timeouts.Add();
     FailAttempt(i, absl::DeadlineExceededError(
                        absl::StrCat("flush ", flight.job.sequence, " attempt ", flight.job.attempt,
                                     flight.state == State::kWaiting ? " found no free streamer for "
@@ -95,18 +122,22 @@ void FlushFinalizer::OnTimer(TimerId /*timer*/) {
   }
 }
 
-// A streamer that is stuck still holds its credit, so the others do its work.
+// In turn, so that one that always fails is not always asked first. A streamer that is stuck still
+// holds its credit.
 void FlushFinalizer::StartStreams() {
   for (Flight& flight : flights_) {
     if (flight.state != State::kWaiting) continue;
     const auto streamer = std::find_if(streamers_.begin(), streamers_.end(),
-                                       [](const auto& link) { return link.available() > 0; });
+                                       [](const auto& link) { return link->available() > 0; });
     if (streamer == streamers_.end()) return;
+    std::rotate(streamers_.begin(), streamer, streamers_.end());
+    std::rotate(streamers_.begin(), streamers_.begin() + 1, streamers_.end());
     flight.state = State::kStreaming;
     flight.stream = ++last_stream_;
-    flight.due = clock().Now() + options_.stream_timeout;
-    streamer->Ask(Stream{.job = flight.job, .timeout = options_.stream_timeout},
-                  ReplyTo<Streamed>(flight.stream));
+    flight.began = clock().Now();
+    flight.due = flight.began + options_.stream_timeout;
+    streamers_.back()->Ask(Stream{.job = flight.job, .timeout = options_.stream_timeout},
+                           ReplyTo<Streamed>(flight.stream));
   }
 }
 
@@ -115,7 +146,10 @@ void FlushFinalizer::StartStreams() {
 void FlushFinalizer::SendSlices() {
   while (!flights_.empty()) {
     Flight& flight = flights_.front();
-    if (flight.state == State::kStreamed) flight.state = State::kPublishing;
+    if (flight.state == State::kStreamed) {
+      flight.state = State::kPublishing;
+      flight.began = clock().Now();
+    }
     if (flight.state != State::kPublishing) return;
     while (slice_failure_.ok() && flight.next_slice < flight.slices.size() &&
            under_way_ < kSlicesUnderWayMax) {
@@ -145,6 +179,8 @@ void FlushFinalizer::EndPublishing() {
   if (!failure.ok()) return FailAttempt(0, failure);
   Flight flight = std::move(flights_.front());
   flights_.pop_front();
+  metrics_.published.Add();
+  metrics_.publish_ns.Add(NanosecondsOf(clock().Now() - flight.began));
   const bool healthy = std::all_of(flights_.begin(), flights_.end(),
                                    [](const Flight& f) { return f.failure_count == 0; });
   if (healthy) health_.SetTrouble(absl::OkStatus());
@@ -164,11 +200,13 @@ void FlushFinalizer::FailAttempt(size_t index, const absl::Status& cause) {
   absl::Duration delay = options_.retry_delay_min;
   for (uint32_t i = 0; i < flight.failure_count && delay < options_.retry_delay_max; ++i)
     delay *= 2;
+  metrics_.retried.Add();
   ++flight.failure_count;
   ++flight.job.attempt;
   flight.state = State::kDelayed;
   flight.due = clock().Now() + std::min(delay, options_.retry_delay_max);
   flight.slices.clear();
+  flight.result_bytes = 0;
   flight.next_slice = 0;
 }
 

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 
+#include "millrace/actors/flush_metrics.h"
 #include "millrace/actors/flush_streamer.h"
 #include "millrace/actors/health.h"
 #include "millrace/actors/writer.h"
@@ -38,11 +39,18 @@ class FlushFinalizer final
     absl::Duration retry_delay_min = absl::Milliseconds(50);
     absl::Duration retry_delay_max = absl::Seconds(5);
   };
+  // What the stages around it share with it.
+  struct Neighbours {
+    Writer& writer;
+    absl::Span<const std::unique_ptr<FlushStreamer>> streamers;
+    Health& health;
+    FlushMetrics& metrics;
+  };
   // Slices under way at the Writer.
   static constexpr size_t kSlicesUnderWayMax = 4;
 
-  FlushFinalizer(const ActorOptions& actor_options, const Options& options, Writer& writer,
-                 absl::Span<const std::unique_ptr<FlushStreamer>> streamers, Health& health);
+  FlushFinalizer(const ActorOptions& actor_options, const Options& options,
+                 const Neighbours& neighbours);
 
  private:
   friend Actor;
@@ -67,11 +75,14 @@ class FlushFinalizer final
     State state = State::kWaiting;
     MonotonicTime due;
     uint64_t stream = 0;  // Names the stream under way: an answer to any other is dropped.
+    MonotonicTime began;  // Its stream; later its publication.
     std::vector<Slice> slices;
+    uint64_t result_bytes = 0;  // Of the slices.
     size_t next_slice = 0;
     uint32_t failure_count = 0;
   };
 
+  void NoteDepths() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void StartStreams() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void SendSlices() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void EndPublishing() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
@@ -82,11 +93,13 @@ class FlushFinalizer final
   // Constant after construction.
   const Options options_;
   Health& health_;
+  FlushMetrics& metrics_;
 
   // Touched only on the finalizer's thread.
   Link<Writer> writer_ ABSL_GUARDED_BY(owner_);
-  std::deque<Link<FlushStreamer>> streamers_ ABSL_GUARDED_BY(owner_);  // One stream each.
-  std::deque<Flight> flights_ ABSL_GUARDED_BY(owner_);                 // In rotate order.
+  // With one credit each; who was asked last stands last.
+  std::vector<std::unique_ptr<Link<FlushStreamer>>> streamers_ ABSL_GUARDED_BY(owner_);
+  std::deque<Flight> flights_ ABSL_GUARDED_BY(owner_);  // In rotate order.
   uint64_t next_sequence_ ABSL_GUARDED_BY(owner_) = 0;  // Of the next rotation; 0: any.
   uint64_t last_stream_ ABSL_GUARDED_BY(owner_) = 0;
   size_t under_way_ ABSL_GUARDED_BY(owner_) = 0;        // Slices of the first flight.

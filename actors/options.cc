@@ -13,10 +13,14 @@ absl::Status Refuse(const char* name, const char* range) {
 
 absl::Status CheckOptions(const EngineOptions& options) {
   if (options.sync_interval <= absl::ZeroDuration()) return Refuse("sync_interval", "above 0");
-  if (options.rotate_bytes < 4096) return Refuse("rotate_bytes", "at least 4096");
-  if (options.rotate_rows < 1) return Refuse("rotate_rows", "at least 1");
+  if (options.rotate_bytes != 0 && options.rotate_bytes < 4096) {
+    return Refuse("rotate_bytes", "at least 4096 (0 switches it off)");
+  }
   if (options.rotate_interval <= absl::ZeroDuration()) {
     return Refuse("rotate_interval", "above 0 (infinite switches it off)");
+  }
+  if (options.rotate_interval_rows_min < 1) {
+    return Refuse("rotate_interval_rows_min", "at least 1");
   }
   if (options.pending_flushes_max < 1 || options.pending_flushes_max > 16) {
     return Refuse("pending_flushes_max", "1 to 16");

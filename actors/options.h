@@ -22,11 +22,16 @@ struct EngineOptions {
   // Bytes of LMDB's file that may be used; 0 is 90 % of the disk's space at open.
   uint64_t quota_bytes = 0;
 
-  // The active buffer is rotated at any of these, with at least one commit in it. 32 MiB and
-  // 250,000 rows keep a flush below a second; the interval bounds what a reopen replays.
+  // The active buffer is rotated at any of these; 0 (bytes, rows) or infinite (interval) switches
+  // one off. 32 MiB and 250,000 rows keep a flush below a second; the interval, counted from the
+  // buffer's first commit, bounds what a reopen replays. Whatever is set, Flush() rotates, and so
+  // does a buffer that alone reaches the soft limit.
   uint64_t rotate_bytes = uint64_t{32} << 20;
   uint64_t rotate_rows = 250'000;
   absl::Duration rotate_interval = absl::Seconds(1);
+  // The interval leaves a buffer alone that has fewer rows, at least 1. More spares small flushes,
+  // each of which syncs LMDB twice.
+  uint64_t rotate_interval_rows_min = 1;
 
   // Flushes between rotation and publication, each with a streamer of its own; 1 to 16. With two,
   // one is worked out while the other is published.
@@ -37,8 +42,8 @@ struct EngineOptions {
   // engine is Degraded.
   uint32_t flush_retries_max = 8;
 
-  // Bytes of L0, retired buffers that snapshots hold included. Past the soft limit commits are
-  // delayed by a growing time, past the hard one they wait until their deadline.
+  // Bytes of L0, retired buffers that snapshots hold and results of streams included. Past the soft
+  // limit commits are delayed by a growing time, past the hard one they wait until their deadline.
   uint64_t l0_soft_bytes_max = uint64_t{96} << 20;
   uint64_t l0_hard_bytes_max = uint64_t{192} << 20;
 

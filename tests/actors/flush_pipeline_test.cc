@@ -2,6 +2,7 @@
 // that are held, that fail, and that end in any order.
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <random>
 #include <string>
@@ -11,9 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/actors/stepped_pipeline.h"
-
-#include "millrace/messages/error.h"
+#include "tests/actors/fenced_pipeline.h"
 
 namespace millrace {
 namespace {
@@ -21,52 +20,17 @@ namespace {
 using storage::Version;
 using ::testing::HasSubstr;
 
-class FlushPipelineTest : public ::testing::Test, protected testing::SteppedPipeline {
+class FlushPipelineTest : public ::testing::Test, protected testing::FencedPipeline {
  protected:
-  FlushPipelineTest() { Start(NeverRotate()); }
-
-  Version Commit(storage::WriteBatch batch) {
-    Pending<CommitReceipt> pending = Send(std::move(batch));
-    driver_->StepUntilIdle();
-    return pending.Wait()->version;
-  }
-  Version Put(std::string_view id, int64_t number) {
-    return Commit(SteppedPipeline::Put(id, number));
-  }
-  void Delete(std::string_view id) { Commit(SteppedPipeline::Delete(id)); }
-  Pending<FlushReceipt> AskFence(Version version = storage::kNoVersion) {
-    Pending<FlushReceipt> fence = committer_->Ask(Fence{.version = version});
-    driver_->StepUntilIdle();
-    return fence;
-  }
-  Pending<FlushReceipt> PutAndFence(std::string_view id, int64_t number) {
-    Put(id, number);
-    return AskFence();
-  }
-  void FlushAll() { ASSERT_TRUE(AskFence().Wait().ok()); }
-  Pending<FlushReceipt> AskDrain() {
-    Pending<FlushReceipt> drain = committer_->Ask(Drain{});
-    driver_->StepUntilIdle();
-    return drain;
-  }
-  // A held streamer takes nothing up.
-  void HoldStreamers() {
-    for (const auto& streamer : streamers_) streamer->Freeze();
-  }
-  // Lets what it holds, and nothing after that, go.
-  void Release(size_t streamer) {
-    streamers_[streamer]->Unfreeze();
-    driver_->StepUntilIdle();
-  }
-
-  int64_t Count() { return static_cast<int64_t>(*TakeSnapshot().Count(people_)); }
-  storage::L1State L1() {
-    const absl::StatusOr<storage::ReadTransaction> transaction = environment_->BeginRead();
-    return *storage::ReadL1State(*transaction);
+  void StartWith(uint32_t pending_flushes_max) {
+    Committer::Options options = NeverRotate();
+    options.pending_flushes_max = pending_flushes_max;
+    Start(options);
   }
 };
 
 TEST_F(FlushPipelineTest, TwoStreamsRunAtOnceAndArePublishedInRotateOrder) {
+  StartWith(2);
   HoldStreamers();
   Pending<FlushReceipt> first = PutAndFence("a", 1);
   Pending<FlushReceipt> second = PutAndFence("b", 1);
@@ -84,6 +48,7 @@ TEST_F(FlushPipelineTest, TwoStreamsRunAtOnceAndArePublishedInRotateOrder) {
 
 // Rows of flush n+1 that flush n, not in LMDB yet, has put, changed or deleted.
 TEST_F(FlushPipelineTest, StreamSeesTheRowsOfEarlierUnfinishedBuffers) {
+  StartWith(2);
   Put("old", 1);
   FlushAll();
   HoldStreamers();
@@ -99,17 +64,17 @@ TEST_F(FlushPipelineTest, StreamSeesTheRowsOfEarlierUnfinishedBuffers) {
   Put("old", 2);
   Pending<FlushReceipt> second = AskFence();
   EXPECT_EQ(Count(), 3);
-  Release(1);
-  EXPECT_EQ(Count(), 3);
   Release(0);
+  EXPECT_EQ(Count(), 3);
+  Release(1);
   ASSERT_TRUE(first.Wait().ok());
   ASSERT_TRUE(second.Wait().ok());
   EXPECT_EQ(Count(), 3);
-  EXPECT_EQ(L1().RecordCount(storage::kTrunk, people_.id), 3);
-  EXPECT_EQ((L1().head.counts[{storage::kTrunk, people_.id}]), 3);
+  EXPECT_EQ(L1Count(), 3);
 }
 
 TEST_F(FlushPipelineTest, FenceIdleStoreAnswersAtOnceAndRotatesNothing) {
+  StartWith(2);
   FlushAll();
   const uint64_t manifest = committer_->manifest();
   for (int i = 0; i < 3; ++i) {
@@ -120,6 +85,7 @@ TEST_F(FlushPipelineTest, FenceIdleStoreAnswersAtOnceAndRotatesNothing) {
 }
 
 TEST_F(FlushPipelineTest, FenceVersionThatIsPublishedNeedsNoRotationOfWhatIsNewer) {
+  StartWith(2);
   const Version version = Put("a", 1);
   FlushAll();
   const uint64_t manifest = committer_->manifest();
@@ -131,6 +97,7 @@ TEST_F(FlushPipelineTest, FenceVersionThatIsPublishedNeedsNoRotationOfWhatIsNewe
 }
 
 TEST_F(FlushPipelineTest, FenceVersionThatWasNeverCommittedIsRefused) {
+  StartWith(2);
   Put("a", 1);
   const absl::Status status = AskFence(99).Wait().status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
@@ -139,6 +106,7 @@ TEST_F(FlushPipelineTest, FenceVersionThatWasNeverCommittedIsRefused) {
 
 // With every flush in flight the fence waits, and its rotation is the next thing that happens.
 TEST_F(FlushPipelineTest, FenceIsRotatedForAsSoonAsAFlushIsFree) {
+  StartWith(2);
   HoldStreamers();
   PutAndFence("a", 1);
   PutAndFence("b", 1);
@@ -154,30 +122,134 @@ TEST_F(FlushPipelineTest, FenceIsRotatedForAsSoonAsAFlushIsFree) {
   EXPECT_EQ(fence.Wait()->version, version);
 }
 
-TEST_F(FlushPipelineTest, FenceDegradedAnswersWhoWaitsAndWhoComesLater) {
-  HoldStreamers();
-  Pending<FlushReceipt> fence = PutAndFence("a", 1);
-  driver_->AdvanceBy(absl::Minutes(20));
-  ASSERT_TRUE(fence.ready());
-  const absl::Status status = fence.Wait().status();
-  EXPECT_TRUE(IsDegraded(status)) << status;
-  Pending<FlushReceipt> later = AskFence();
-  ASSERT_TRUE(later.ready());
-  EXPECT_TRUE(IsDegraded(later.Wait().status()));
-}
-
 TEST_F(FlushPipelineTest, DrainWaitsForWhatIsRotatedAndForNothingNewer) {
+  StartWith(2);
   FlushAll();
-  EXPECT_TRUE(AskDrain().ready());
+  EXPECT_TRUE(Ask(Drain{}).ready());
   HoldStreamers();
   PutAndFence("a", 1);
-  Pending<FlushReceipt> drain = AskDrain();
+  Pending<FlushReceipt> drain = Ask(Drain{});
   PutAndFence("b", 1);
   const Version unrotated = Put("c", 1);
   EXPECT_FALSE(drain.ready());
-  Release(0);
+  Release(1);  // Streamers take turns.
   ASSERT_TRUE(drain.ready());
   EXPECT_LT(drain.Wait()->version, unrotated);
+}
+
+// However the streams end, publications come in rotate order, counts are right, and a fence is
+// answered exactly when everything up to it is published.
+TEST_F(FlushPipelineTest, AThousandOrdersOfCompletionAreOneOrderOfPublication) {
+  constexpr size_t kFlights = 6;
+  StartWith(kFlights);
+  std::mt19937_64 random(20261127);
+  std::map<std::string, int64_t> model;
+  std::vector<size_t> order(kFlights);
+  std::iota(order.begin(), order.end(), 0);
+  for (int round = 0; round < 1'000; ++round) {
+    std::shuffle(order.begin(), order.end(), random);
+    HoldStreamers();
+    std::vector<Pending<FlushReceipt>> fences;
+    for (size_t flight = 0; flight < kFlights; ++flight) {
+      const std::string id = absl::StrCat(random() % 12);
+      if (random() % 3 == 0) {
+        Delete(id);
+        model.erase(id);
+      } else {
+        Put(id, round);
+        model[id] = round;
+      }
+      fences.push_back(AskFence());
+    }
+    const uint64_t before = committer_->manifest();
+    std::vector<bool> streamed(kFlights, false);
+    for (const size_t flight : order) {
+      Release(flight);
+      streamed[flight] = true;
+      const auto published = static_cast<size_t>(
+          std::find(streamed.begin(), streamed.end(), false) - streamed.begin());
+      ASSERT_EQ(committer_->manifest(), before + published) << ::testing::PrintToString(order);
+      for (size_t i = 0; i < kFlights; ++i) ASSERT_EQ(fences[i].ready(), i < published);
+      ASSERT_EQ(Count(), static_cast<int64_t>(model.size()));
+    }
+    ASSERT_EQ(L1Count(), static_cast<int64_t>(model.size()));
+    ASSERT_EQ(L1().head.parent, L1().head.id - 1);
+  }
+  EXPECT_EQ(metrics_.reorder_depth_high_water.Get(), kFlights - 1);
+  EXPECT_EQ(metrics_.published.Get(), 1'000 * kFlights);
+  EXPECT_EQ(metrics_.retried.Get(), 0u);
+}
+
+TEST_F(FlushPipelineTest, OneFlightAtATimeIsEnough) {
+  StartWith(1);
+  HoldStreamers();
+  Pending<FlushReceipt> first = PutAndFence("a", 1);
+  Pending<FlushReceipt> second = PutAndFence("b", 1);
+  Pending<FlushReceipt> third = PutAndFence("c", 1);
+  EXPECT_EQ(streamers_[0]->Status().depth, 1u);
+  Release(0);
+  for (auto* fence : {&first, &second, &third}) EXPECT_TRUE(fence->Wait().ok());
+  EXPECT_EQ(L1Count(), 3);
+}
+
+TEST_F(FlushPipelineTest, DueBufferIsSkippedOnceWhileNoFlushIsFreeAndRotatedLater) {
+  Committer::Options options = NeverRotate();
+  options.rotate_rows = 2;
+  Start(options);
+  HoldStreamers();
+  for (int i = 0; i < 8; ++i) Put(absl::StrCat(i), i);
+  EXPECT_EQ(metrics_.pending.Get(), 2u);
+  EXPECT_EQ(metrics_.skipped.Get(), 1u);
+  Release(0);
+  Release(1);
+  EXPECT_EQ(metrics_.pending.Get(), 0u);
+  EXPECT_EQ(metrics_.rotated.Get(), 3u);
+  EXPECT_EQ(L1Count(), 8);
+}
+
+TEST_F(FlushPipelineTest, IntervalLeavesBuffersWithFewRowsAlone) {
+  Committer::Options options = NeverRotate();
+  options.rotate_interval = absl::Seconds(1);
+  options.rotate_interval_rows_min = 4;
+  Start(options);
+  Put("a", 1);
+  Put("b", 1);
+  driver_->AdvanceBy(absl::Minutes(1));
+  EXPECT_EQ(metrics_.rotated.Get(), 0u);
+  Put("c", 1);  // With the collection's row, the fourth.
+  EXPECT_EQ(metrics_.rotated.Get(), 1u);
+}
+
+TEST_F(FlushPipelineTest, NothingIsRotatedByItselfWithEveryTriggerOff) {
+  StartWith(2);
+  for (int i = 0; i < 1'000; ++i) Send(SteppedPipeline::Put(absl::StrCat(i), i));
+  driver_->AdvanceBy(absl::Hours(1));
+  EXPECT_EQ(metrics_.rotated.Get(), 0u);
+  FlushAll();
+  EXPECT_EQ(metrics_.rotated.Get(), 1u);
+  EXPECT_EQ(L1Count(), 1'000);
+}
+
+TEST_F(FlushPipelineTest, WhoAskedForItIsRungAfterEveryPublication) {
+  class Listener final : public Actor<Listener, StopRetrying> {
+   public:
+    explicit Listener(const ActorOptions& options) : Actor(options) {}
+    int rings = 0;
+
+   private:
+    friend Actor;
+    void Handle(StopRetrying /*stop*/) {}
+    void OnDoorbell() { ++rings; }
+  };
+  StartWith(2);
+  Listener listener(Named("listener"));
+  ASSERT_TRUE(driver_->Start(listener).ok());
+  committer_->RingAfterPublish(listener);
+  FlushAll();
+  EXPECT_EQ(listener.rings, 1);
+  PutAndFence("a", 1);
+  EXPECT_EQ(listener.rings, 2);
+  driver_.reset();
 }
 
 }  // namespace

@@ -46,11 +46,10 @@ class SteppedPipeline {
   void Start(const Committer::Options& options, uint32_t batch_max = 256,
              const Backpressure::Limits& limits = {.soft_bytes_max = 1 << 26,
                                                    .hard_bytes_max = 1 << 27}) {
-    storage::EnvironmentOptions environment_options;
-    environment_options.directory = directory_.path();
-    environment_options.map_size_bytes = uint64_t{1} << 32;
-    environment_options.quota_bytes = uint64_t{1} << 30;
-    auto environment = storage::Environment::Open(environment_options);
+    auto environment = storage::Environment::Open({.directory = directory_.path(),
+                                                   .map_size_bytes = uint64_t{1} << 32,
+                                                   .quota_bytes = uint64_t{1} << 30,
+                                                   .reader_slots_max = reader_slots_max_});
     ASSERT_TRUE(environment.ok()) << environment.status();
     environment_ = *std::move(environment);
     absl::StatusOr<Recovered> recovered =
@@ -64,8 +63,10 @@ class SteppedPipeline {
       streamers_.push_back(std::make_unique<FlushStreamer>(Named(absl::StrCat("streamer-", i)),
                                                            *environment_, *recovered->log));
     }
-    finalizer_.emplace(Named("finalizer"), FlushFinalizer::Options{}, *writer_, streamers_,
-                       health_);
+    finalizer_.emplace(
+        Named("finalizer"), finalizer_options_,
+        FlushFinalizer::Neighbours{
+            .writer = *writer_, .streamers = streamers_, .health = health_, .metrics = metrics_});
     ActorOptions committer_options = Named("committer", batch_max);
     committer_.emplace(committer_options, options, *std::move(recovered),
                        Committer::Neighbours{.environment = *environment_,
@@ -74,6 +75,7 @@ class SteppedPipeline {
                                              .backpressure = *backpressure_,
                                              .pacing = pacing_,
                                              .health = health_,
+                                             .flush_metrics = metrics_,
                                              .finalizer = *finalizer_,
                                              .streamers = streamers_});
     StartActors();
@@ -126,7 +128,7 @@ class SteppedPipeline {
     files_.ClearEvents();
   }
 
-  TemporaryDirectory directory_;
+  const TemporaryDirectory directory_ = TemporaryDirectory::InMemory();
   ManualClock clock_;
   FaultyFileSystem files_{storage::SystemFileSystem()};
   std::unique_ptr<storage::Environment> environment_;
@@ -135,6 +137,10 @@ class SteppedPipeline {
       std::make_shared<storage::LeaseRegistry>(storage::LeaseRegistry::Options{});
   Health health_;
   Pacing pacing_{clock_};
+  FlushMetrics metrics_;
+  // To be set before Start.
+  FlushFinalizer::Options finalizer_options_;
+  int reader_slots_max_ = 1024;
   std::optional<Backpressure> backpressure_;
   std::optional<Writer> writer_;
   std::vector<std::unique_ptr<FlushStreamer>> streamers_;

@@ -59,7 +59,10 @@ TEST(EngineLifeTest, OptionsOutOfRangeAreRefusedByName) {
   const std::vector<Case> cases = {
       {"sync_interval", [](EngineOptions& o) { o.sync_interval = absl::ZeroDuration(); }},
       {"rotate_bytes", [](EngineOptions& o) { o.rotate_bytes = 100; }},
-      {"rotate_rows", [](EngineOptions& o) { o.rotate_rows = 0; }},
+      {"rotate_interval_rows_min", [](EngineOptions& o) { o.rotate_interval_rows_min = 0; }},
+      {"pending_flushes_max", [](EngineOptions& o) { o.pending_flushes_max = 0; }},
+      {"pending_flushes_max", [](EngineOptions& o) { o.pending_flushes_max = 17; }},
+      {"stream_timeout", [](EngineOptions& o) { o.stream_timeout = absl::ZeroDuration(); }},
       {"rotate_interval", [](EngineOptions& o) { o.rotate_interval = -absl::Seconds(1); }},
       {"l0_soft_bytes_max", [](EngineOptions& o) { o.l0_soft_bytes_max = 1; }},
       {"l0_hard_bytes_max", [](EngineOptions& o) { o.l0_hard_bytes_max = o.l0_soft_bytes_max; }},

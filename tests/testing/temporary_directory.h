@@ -1,6 +1,7 @@
 #pragma once
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <string>
@@ -12,11 +13,12 @@ namespace millrace::testing {
 // A fresh directory that is removed with all that is in it. Thread-compatible.
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() {
-    // TempDir() ends with a slash.
-    std::string pattern = ::testing::TempDir() + "millrace-XXXXXX";
-    EXPECT_NE(mkdtemp(pattern.data()), nullptr) << pattern;
-    path_ = pattern;
+  TemporaryDirectory() : TemporaryDirectory(::testing::TempDir()) {}
+  // In memory, where the system has such a place: for tests that sync thousands of times and do not
+  // ask what a disk makes of it.
+  static TemporaryDirectory InMemory() {
+    constexpr char kMemory[] = "/dev/shm/";
+    return TemporaryDirectory(access(kMemory, W_OK) == 0 ? kMemory : ::testing::TempDir());
   }
   TemporaryDirectory(const TemporaryDirectory&) = delete;
   TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
@@ -29,6 +31,13 @@ class TemporaryDirectory {
   std::string File(const std::string& name) const { return path_ + "/" + name; }
 
  private:
+  // `parent` ends with a slash.
+  explicit TemporaryDirectory(const std::string& parent) {
+    std::string pattern = parent + "millrace-XXXXXX";
+    EXPECT_NE(mkdtemp(pattern.data()), nullptr) << pattern;
+    path_ = pattern;
+  }
+
   std::string path_;
 };
 

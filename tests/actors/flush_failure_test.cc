@@ -1,0 +1,244 @@
+// Flushes that fail, stepped by hand: streams that cannot read, streams that hang, senders that
+// stop. Each is tried again in order, bounded; then the engine is Degraded, and recovers.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/actors/fenced_pipeline.h"
+
+#include "millrace/messages/error.h"
+
+namespace millrace {
+namespace {
+
+using ::testing::HasSubstr;
+
+class FlushFailureTest : public ::testing::Test, protected testing::FencedPipeline {
+ protected:
+  FlushFailureTest() {
+    reader_slots_max_ = 64;
+    finalizer_options_.stream_timeout = absl::Milliseconds(500);
+  }
+  // Through all attempts: 50 ms to 5 s apart.
+  static constexpr absl::Duration kAllAttempts = absl::Seconds(17);
+
+  static Committer::Options NoProbe() {
+    Committer::Options options = NeverRotate();
+    options.probe_interval = absl::Hours(24);
+    return options;
+  }
+  void ExpectHealthy() {
+    EXPECT_TRUE(health_.status().ok()) << health_.status();
+    EXPECT_TRUE(health_.degraded().ok()) << health_.degraded();
+    EXPECT_EQ(metrics_.pending.Get(), 0u);
+  }
+};
+
+TEST_F(FlushFailureTest, FailedStreamIsTriedAgainWithGrowingDelays) {
+  Start(NeverRotate());
+  FailStreams();
+  Pending<FlushReceipt> fence = PutAndFence("a", 1);
+  EXPECT_EQ(metrics_.retried.Get(), 1u);
+  EXPECT_EQ(health_.status().code(), absl::StatusCode::kResourceExhausted);
+  driver_->AdvanceBy(absl::Milliseconds(49));
+  EXPECT_EQ(metrics_.retried.Get(), 1u);
+  driver_->AdvanceBy(absl::Milliseconds(1));
+  EXPECT_EQ(metrics_.retried.Get(), 2u);
+  driver_->AdvanceBy(absl::Milliseconds(99));
+  EXPECT_EQ(metrics_.retried.Get(), 2u);
+  driver_->AdvanceBy(absl::Milliseconds(1));
+  EXPECT_EQ(metrics_.retried.Get(), 3u);
+  Heal();
+  EXPECT_FALSE(fence.ready());
+  driver_->AdvanceBy(absl::Milliseconds(200));
+  ASSERT_TRUE(fence.ready());
+  EXPECT_TRUE(fence.Wait().ok());
+  EXPECT_EQ(metrics_.abandoned.Get(), 0u);
+  ExpectHealthy();
+}
+
+// Reads go on, commits go on, who waits is answered with the cause, and Resume mends it.
+TEST_F(FlushFailureTest, FlushThatAlwaysFailsDegradesTheEngineUntilItIsResumed) {
+  Start(NoProbe());
+  Put("before", 1);
+  FlushAll();
+  FailStreams();
+  Pending<FlushReceipt> first = PutAndFence("a", 1);
+  Pending<FlushReceipt> second = PutAndFence("b", 1);
+  Pending<FlushReceipt> drain = Ask(Drain{});
+  driver_->AdvanceBy(kAllAttempts);
+  for (Pending<FlushReceipt>* waits : {&first, &second, &drain}) {
+    ASSERT_TRUE(waits->ready());
+    const absl::Status status = waits->Wait().status();
+    EXPECT_TRUE(IsDegraded(status)) << status;
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_THAT(status.ToString(), HasSubstr("the engine is degraded, flushes fail: "));
+  }
+  EXPECT_EQ(metrics_.retried.Get(), 2u * finalizer_options_.retries_max);
+  EXPECT_EQ(metrics_.abandoned.Get(), 2u);
+  EXPECT_FALSE(health_.degraded().ok());
+  for (int i = 0; i < 10; ++i) Put(absl::StrCat("during ", i), i);
+  Pending<FlushReceipt> later = AskFence();
+  ASSERT_TRUE(later.ready());
+  EXPECT_TRUE(IsDegraded(later.Wait().status()));
+  EXPECT_EQ(metrics_.rotated.Get(), 3u) << "nothing is rotated while nothing can be flushed";
+
+  Pending<FlushReceipt> in_vain = Ask(Resume{});
+  driver_->AdvanceBy(kAllAttempts);
+  ASSERT_TRUE(in_vain.ready());
+  EXPECT_TRUE(IsDegraded(in_vain.Wait().status()));
+
+  Heal();
+  EXPECT_EQ(Count(), 13);
+  Pending<FlushReceipt> resumed = Ask(Resume{});
+  ASSERT_TRUE(resumed.ready());
+  EXPECT_TRUE(resumed.Wait().ok());
+  ExpectHealthy();
+  FlushAll();
+  EXPECT_EQ(L1Count(), 13);
+  EXPECT_EQ(L1().head.id, 4u) << "no sequence was lost, none used twice";
+  EXPECT_TRUE(Ask(Resume{}).Wait().ok()) << "nothing to do";
+}
+
+TEST_F(FlushFailureTest, DegradedEngineTriesAgainByItself) {
+  Start(NeverRotate());
+  FailStreams();
+  Pending<FlushReceipt> fence = PutAndFence("a", 1);
+  driver_->AdvanceBy(kAllAttempts);
+  EXPECT_TRUE(IsDegraded(fence.Wait().status()));
+  Heal();
+  driver_->AdvanceBy(absl::Seconds(5));
+  ExpectHealthy();
+  EXPECT_EQ(L1Count(), 1);
+}
+
+// All streams stall: nothing wedges, everything stays readable, all is published when they go on.
+TEST_F(FlushFailureTest, StalledStreamsTimeOutAndNeitherCommitsNorReadsWait) {
+  Start(NoProbe());
+  HoldStreamers();
+  std::vector<Pending<FlushReceipt>> fences;
+  for (int i = 0; i < 6; ++i) fences.push_back(PutAndFence(absl::StrCat(i), i));
+  driver_->AdvanceBy(absl::Milliseconds(500));
+  EXPECT_EQ(metrics_.timeouts.Get(), 2u);
+  driver_->AdvanceBy(absl::Seconds(30));
+  EXPECT_GE(metrics_.timeouts.Get(), 16u) << "who finds no free streamer is timed out as well";
+  for (auto& fence : fences) {
+    ASSERT_TRUE(fence.ready());
+    EXPECT_TRUE(IsDegraded(fence.Wait().status()));
+  }
+  EXPECT_EQ(Count(), 6);
+  for (int i = 0; i < 6; ++i) EXPECT_TRUE(TakeSnapshot().Get(people_, absl::StrCat(i)).ok());
+  Release(0);
+  Release(1);
+  EXPECT_EQ(L1().head.id, 0u) << "what was streamed too late is dropped";
+  EXPECT_TRUE(Ask(Resume{}).Wait().ok());
+  FlushAll();
+  EXPECT_EQ(L1Count(), 6);
+  ExpectHealthy();
+}
+
+TEST_F(FlushFailureTest, OtherStreamersDoTheWorkOfOneThatHangs) {
+  Start(NeverRotate());
+  streamers_[0]->Freeze();
+  Pending<FlushReceipt> first = PutAndFence("a", 1);
+  Pending<FlushReceipt> second = PutAndFence("b", 1);
+  EXPECT_FALSE(second.ready()) << "it is streamed, but not in its turn";
+  EXPECT_EQ(metrics_.reorder_depth.Get(), 1u);
+  driver_->AdvanceBy(absl::Milliseconds(550));
+  ASSERT_TRUE(first.ready());
+  ASSERT_TRUE(second.ready());
+  EXPECT_TRUE(first.Wait().ok() && second.Wait().ok());
+  EXPECT_EQ(metrics_.timeouts.Get(), 1u);
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(PutAndFence(absl::StrCat(i), i).Wait().ok());
+  Release(0);  // Its late result is dropped, and it takes part again.
+  streamers_[1]->Freeze();
+  EXPECT_TRUE(PutAndFence("c", 1).Wait().ok());
+  EXPECT_EQ(L1Count(), 8);
+  ExpectHealthy();
+}
+
+// A dropped token is an answer: a streamer that stops gives its flush back at once.
+TEST_F(FlushFailureTest, FlushOfAStreamerThatStopsGoesToAnother) {
+  Start(NeverRotate());
+  streamers_[0]->Freeze();
+  Pending<FlushReceipt> fence = PutAndFence("a", 1);
+  streamers_[0]->Close(CloseMode::kDiscard);
+  driver_->StepUntilIdle();
+  EXPECT_EQ(metrics_.retried.Get(), 1u);
+  driver_->AdvanceBy(absl::Milliseconds(50));
+  ASSERT_TRUE(fence.ready());
+  EXPECT_TRUE(fence.Wait().ok());
+  EXPECT_EQ(metrics_.timeouts.Get(), 0u);
+}
+
+// The second flush is given up while the first is merely slow: when the first is published the
+// engine is still Degraded, until the second is.
+TEST_F(FlushFailureTest, LaterFlushThatFailsDoesNotTakeTheEarlierOneWithIt) {
+  finalizer_options_.stream_timeout = absl::Minutes(1);
+  Start(NoProbe());
+  streamers_[0]->Freeze();
+  Pending<FlushReceipt> first = PutAndFence("a", 1);
+  FailStreams();
+  Pending<FlushReceipt> second = PutAndFence("b", 1);
+  driver_->AdvanceBy(kAllAttempts);
+  EXPECT_TRUE(IsDegraded(second.Wait().status()));
+  Heal();
+  Release(0);
+  EXPECT_EQ(L1().head.id, 1u);
+  EXPECT_TRUE(IsDegraded(AskFence().Wait().status()));
+  EXPECT_FALSE(health_.degraded().ok());
+  EXPECT_TRUE(Ask(Resume{}).Wait().ok());
+  EXPECT_EQ(L1().head.id, 2u);
+  EXPECT_EQ(L1Count(), 2);
+  ExpectHealthy();
+}
+
+TEST_F(FlushFailureTest, StopLeavesAFlushThatFailsToTheLog) {
+  Start(NeverRotate());
+  FailStreams();
+  Pending<FlushReceipt> fence = PutAndFence("a", 1);
+  Put("b", 1);
+  committer_->Close(CloseMode::kDrain);
+  ASSERT_TRUE(driver_->AwaitFinished(*committer_, absl::Milliseconds(1)));
+  EXPECT_FALSE(fence.Wait().ok());
+  Heal();
+  EXPECT_EQ(Count(), 2);
+}
+
+TEST_F(FlushFailureTest, CommitsGoOnToTheHardLimitAndAreToldTheReason) {
+  Committer::Options options = NoProbe();
+  options.rotate_rows = 10;
+  Start(options, 256, {.soft_bytes_max = 64 << 10, .hard_bytes_max = 128 << 10});
+  FailStreams();
+  const storage::Document document =
+      *storage::DocumentBuilder().Set("t", std::string(8'000, 'x')).Finish();
+  int count = 0;
+  while (backpressure_->l0_bytes() < 128 << 10) {
+    Commit(storage::WriteBatch().Put(people_, absl::StrCat(count++), document));
+  }
+  driver_->AdvanceBy(kAllAttempts);
+  EXPECT_FALSE(health_.degraded().ok());
+  Pending<CommitReceipt> parked = Park(SteppedPipeline::Put("parked", 1));
+  driver_->AdvanceBy(absl::Seconds(29));
+  EXPECT_FALSE(parked.ready());
+  driver_->AdvanceBy(absl::Seconds(2));
+  ASSERT_TRUE(parked.ready());
+  const absl::Status status = parked.Wait().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(GetOutcome(status), Outcome::kNotExecuted);
+  EXPECT_THAT(status.ToString(), HasSubstr("flushes fail: the engine is degraded"));
+  Heal();
+  EXPECT_TRUE(Ask(Resume{}).Wait().ok());
+  Pending<CommitReceipt> welcome = Park(SteppedPipeline::Put("welcome", 1));
+  driver_->AdvanceBy(absl::Seconds(1));
+  EXPECT_TRUE(welcome.Wait().ok());
+  FlushAll();
+  EXPECT_EQ(L1Count(), count + 1);
+}
+
+}  // namespace
+}  // namespace millrace
