@@ -94,7 +94,7 @@ class Cell : private ReplyCollector {
   // Makes a parked thread step again; for clocks that jump.
   void Wake() { gate_.Wake(); }
   void SetListener(CellListener* listener) { listener_ = listener; }  // Before the start.
-  // Under simulation, before the first message: who chooses the order across senders.
+  // Under simulation: who chooses the order across senders.
   virtual void SetLaneSelector(LaneSelector* selector) = 0;
 
  protected:

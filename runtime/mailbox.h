@@ -145,7 +145,8 @@ class Mailbox {
   MailboxGate<Sync>& gate() { return gate_; }
   const MailboxGate<Sync>& gate() const { return gate_; }
 
-  // Before the first Send; null is production. With a selector the mailbox is single-threaded.
+  // Null is production. With a selector the mailbox is single-threaded; what was sent before comes
+  // first.
   void SetLaneSelector(LaneSelector* selector) { selector_ = selector; }
 
  private:
@@ -187,7 +188,8 @@ class Mailbox {
   }
   size_t DrainSelected(E* out, size_t max) {
     const size_t limit = selector_->BatchSize(max);
-    size_t count = 0;
+    size_t count = control_.Pop(out, limit);  // From before there was a selector.
+    if (count < limit) count += data_.Pop(out + count, limit - count);
     while (count < limit &&
            (TakeSelected(control_lanes_, out + count) || TakeSelected(data_lanes_, out + count))) {
       ++count;
