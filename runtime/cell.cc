@@ -32,11 +32,10 @@ Cell::Cell(const ActorOptions& options, MailboxGate<SystemSync>& gate,
       full_status_(MarkNotExecuted(absl::ResourceExhaustedError(absl::StrCat(
           "the mailbox of ", options.name, " is full: at most ", options.mailbox.data_count_max,
           " messages and ", options.mailbox.data_bytes_max, " bytes; try again later")))),
-      closed_status_(MarkNotExecuted(
-          absl::CancelledError(absl::StrCat(options.name, " is stopped or stopping")))),
       memory_status_(MarkNotExecuted(
           absl::ResourceExhaustedError(absl::StrCat("no memory for a message to ", options.name)))),
-      counts_(message_names.size()) {
+      counts_(message_names.size()),
+      close_cause_(absl::CancelledError(absl::StrCat(options.name, " is stopped or stopping"))) {
   constexpr uint32_t kDataMax = (1u << 24) - 1, kControlMax = (1u << 16) - 1;
   if (options.batch_max == 0 || options.clock == nullptr ||
       options.mailbox.data_count_max > kDataMax ||
@@ -66,6 +65,16 @@ void Cell::Close(CloseMode mode) {
   int64_t never = 0;
   closed_at_ns_.compare_exchange_strong(never, clock().Now().nanoseconds());
   gate_.Close(mode);
+}
+
+void Cell::SetCloseCause(absl::Status cause) {
+  absl::MutexLock lock(&mutex_);
+  close_cause_ = std::move(cause);
+}
+
+absl::Status Cell::CloseCause() const {
+  absl::MutexLock lock(&mutex_);
+  return MarkNotExecuted(close_cause_);
 }
 
 void Cell::Freeze() {
@@ -161,11 +170,11 @@ absl::Status Cell::RefusalOf(Admission admission) const {
     case Admission::kFull:
       return full_status_;
     case Admission::kClosed:
-      return closed_status_;
+      return CloseCause();
     case Admission::kNoMemory:
       return memory_status_;
   }
-  return closed_status_;
+  return CloseCause();
 }
 
 // ---- For the actor ----
@@ -293,7 +302,7 @@ uint32_t Cell::RunBatch() {
   delivered_ = 0;
   while (BatchSize() > 0) {
     if (gate_.discarding() || state() == ActorState::kFailed) {
-      DiscardBatch(state() == ActorState::kFailed ? failed_cause_ : closed_status_);
+      DiscardBatch(state() == ActorState::kFailed ? failed_cause_ : CloseCause());
       break;
     }
     if (state() != ActorState::kRunning) break;

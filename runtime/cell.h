@@ -62,6 +62,8 @@ class Cell : private ReplyCollector {
   void Ring();
   // Refuses new messages; what was accepted is handled (kDrain) or answered Cancelled (kDiscard).
   void Close(CloseMode mode);
+  // Why it will be closed, for those who are refused or discarded then; before Close().
+  void SetCloseCause(absl::Status cause);
   bool closed() const { return gate_.closed(); }
   // Closed, and what is queued is not handled any more: long handlers end now.
   bool discarding() const { return gate_.discarding(); }
@@ -154,6 +156,7 @@ class Cell : private ReplyCollector {
   template <typename F>
   void Guard(std::string_view where, F&& function);
   void OnException(std::string_view where, std::string_view what);
+  absl::Status CloseCause() const;
   absl::Status TryStart();
   StepOutcome FirstStep();
   StepOutcome RunningStep();
@@ -173,7 +176,7 @@ class Cell : private ReplyCollector {
   const ActorOptions options_;
   MailboxGate<SystemSync>& gate_;
   const absl::Span<const std::string_view> message_names_;
-  const absl::Status full_status_, closed_status_, memory_status_;
+  const absl::Status full_status_, memory_status_;
   CellListener* listener_ = nullptr;
 
   std::atomic<bool> bell_{false};
@@ -190,6 +193,7 @@ class Cell : private ReplyCollector {
   std::optional<absl::Status> start_status_ ABSL_GUARDED_BY(mutex_);
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status last_error_ ABSL_GUARDED_BY(mutex_);
+  absl::Status close_cause_ ABSL_GUARDED_BY(mutex_);
 
   // Touched only on the actor's thread.
   TimerHeap timers_;

@@ -79,7 +79,7 @@ absl::Status Runtime::StandBy() {
   if (!standby.ok()) return standby.status();
   absl::MutexLock lock(&mutex_);
   standby_ = *std::move(standby);
-  if (escalated_) standby_->Wake();
+  if (!escalated_.ok()) standby_->Wake();
   return absl::OkStatus();
 }
 
@@ -90,6 +90,7 @@ ShutdownReport Runtime::Shutdown(absl::Duration timeout) {
 ShutdownReport Runtime::ShutdownOn(absl::Duration timeout, bool on_standby) {
   if (OnActorThread()) DieOfBug("a runtime is shut down from an actor's thread");
   bool started = true;
+  absl::Status cause;
   for (bool mine = false; !mine;) {
     AwaitStopped();
     absl::MutexLock lock(&mutex_);
@@ -97,7 +98,11 @@ ShutdownReport Runtime::ShutdownOn(absl::Duration timeout, bool on_standby) {
     if (phase_ == Phase::kStopping) continue;
     started = phase_ == Phase::kStarted;
     phase_ = Phase::kStopping;
+    cause = escalated_;
     mine = true;
+  }
+  for (Cell* actor : actors_) {
+    if (!cause.ok()) actor->SetCloseCause(cause);
   }
   ShutdownReport report;
   if (started) report = StopAll(timeout, /*run_hooks=*/true);
@@ -167,7 +172,7 @@ void Runtime::LogWaiting(const Cell& actor) const {
 void Runtime::OnEscalate(Cell& actor, const absl::Status& cause) {
   if (options_.on_escalate) options_.on_escalate(actor, cause);
   absl::MutexLock lock(&mutex_);
-  escalated_ = true;
+  if (escalated_.ok()) escalated_ = cause;
   if (standby_ != nullptr) standby_->Wake();
 }
 

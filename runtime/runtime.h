@@ -39,7 +39,8 @@ class Runtime : private CellListener {
     // An actor cannot go on (Supervision::kEscalate). Runs on that actor's thread: must not block,
     // nor shut down from there.
     absl::AnyInvocable<void(Cell& actor, const absl::Status& cause)> on_escalate;
-    // Shut down when an actor escalates: on a thread that stands by for it.
+    // Shut down when an actor escalates: on a thread that stands by for it. Whoever is refused from
+    // then on, by any actor, is told its cause.
     bool stop_on_escalate = false;
   };
 
@@ -89,7 +90,7 @@ class Runtime : private CellListener {
   absl::CondVar stopped_;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kNew;
   ShutdownReport report_ ABSL_GUARDED_BY(mutex_);
-  bool escalated_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status escalated_ ABSL_GUARDED_BY(mutex_);  // Not OK: the first actor's cause.
   std::unique_ptr<Standby> standby_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -150,6 +150,7 @@ TEST_F(SupervisionTest, EscalationStopsTheRuntimeUnderTheStepDriver) {
   ASSERT_TRUE(probe.Tell(Break{"the disk is gone"}).ok());
   driver_.StepUntilIdle();
   EXPECT_EQ(other.TakeTranscript(), "start closing | stop");
+  EXPECT_EQ(other.Ask(Echo{1}).Wait().status().message(), "the disk is gone");
   EXPECT_EQ(runtime.Shutdown().actors.size(), 2u);
 }
 
