@@ -21,6 +21,10 @@ DeferredWakes::~DeferredWakes() {
   WakeAll();
 }
 
+DeferredWakes* DeferredWakes::Exchange(DeferredWakes* scope) {
+  return std::exchange(innermost, scope);
+}
+
 void DeferredWakes::Wake(const void* address) {
   if (innermost == nullptr) return SystemSync::WakeAll(address);
   if (innermost->count_ == kAddressesMax) innermost->WakeAll();

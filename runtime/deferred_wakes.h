@@ -18,6 +18,9 @@ class DeferredWakes {
   // For ReplyCellBase: wakes who sleeps on the word at `address`, at once or deferred. Only the
   // address is used: a waiter that saw its answer without sleeping may have freed the word.
   static void Wake(const void* address);
+  // For whoever runs several threads in one: the scope of the thread that goes on (or null) takes
+  // the place of the one that is in force, which is returned.
+  static DeferredWakes* Exchange(DeferredWakes* scope);
 
  private:
   // Bounds the memory, and what the first waiter waits for the others.

@@ -12,6 +12,7 @@
 #include <ucontext.h>
 
 #include "millrace/runtime/check.h"
+#include "millrace/runtime/deferred_wakes.h"
 #include "millrace/runtime/reply_cell.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -126,15 +127,18 @@ void Fiber::Resume() {
     makecontext(&context_->inside, &Fiber::Main, 0);
   }
   current = this;
-  on_actor_thread_ = SetOnActorThread(on_actor_thread_);
-  collector_ = SetReplyCollector(collector_);
-  context_->exceptions = ExchangeExceptions(context_->exceptions);
+  ExchangeThreadState();
   SwitchIn();
-  context_->exceptions = ExchangeExceptions(context_->exceptions);
-  collector_ = SetReplyCollector(collector_);
-  on_actor_thread_ = SetOnActorThread(on_actor_thread_);
+  ExchangeThreadState();
   current = nullptr;
   if (thrown_ != nullptr) std::rethrow_exception(std::exchange(thrown_, nullptr));
+}
+
+void Fiber::ExchangeThreadState() {
+  on_actor_thread_ = SetOnActorThread(on_actor_thread_);
+  collector_ = SetReplyCollector(collector_);
+  wakes_ = DeferredWakes::Exchange(wakes_);
+  context_->exceptions = ExchangeExceptions(context_->exceptions);
 }
 
 void Fiber::SwitchIn() {

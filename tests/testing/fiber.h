@@ -7,15 +7,17 @@
 #include "absl/functional/any_invocable.h"
 
 namespace millrace {
+class DeferredWakes;
 class ReplyCollector;
-}
+}  // namespace millrace
 
 namespace millrace::testing {
 
 // A function that runs on the thread of whoever resumes it, on a stack of its own, and can be
 // suspended anywhere in between: how a simulation has many threads in one. What the kernel keeps
-// per thread (whether an actor runs, who collects replies) belongs to the fiber while it is
-// suspended. Nothing may be suspended while it holds a mutex. Owned by one thread.
+// per thread (whether an actor runs, who collects replies, which wakes are deferred) belongs to the
+// fiber while it is suspended. Nothing may be suspended while it holds a mutex. Owned by one
+// thread.
 class Fiber {
  public:
   explicit Fiber(absl::AnyInvocable<void()> body);
@@ -38,6 +40,7 @@ class Fiber {
   struct Context;
 
   static void Main();
+  void ExchangeThreadState();
   void SwitchIn();
   void SwitchOut(bool for_good);
 
@@ -48,6 +51,7 @@ class Fiber {
   // The kernel's state of the thread, while another runs.
   bool on_actor_thread_ = false;
   ReplyCollector* collector_ = nullptr;
+  DeferredWakes* wakes_ = nullptr;
 };
 
 }  // namespace millrace::testing
