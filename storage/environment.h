@@ -103,10 +103,12 @@ class Environment {
   Environment(const EnvironmentOptions& options, LockFile lock, InodeRegistration registration);
 
   // The steps of Open().
+  static absl::Status CreateDatabase(const std::string& directory, bool create_if_missing);
+  static int WriteEmptyStore(const std::string& path);
   absl::Status OpenMap(uint64_t map_size_bytes);
   absl::Status SettleFile();
-  absl::StatusOr<bool> IsFormatted() const;
-  absl::Status OpenTrees(bool format);
+  absl::Status CheckIsStore() const;
+  absl::Status OpenTrees();
   absl::Status SetQuota(const EnvironmentOptions& options);
 
   // For WriteTransaction, on the writer's thread.

@@ -13,6 +13,7 @@
 #include <lmdb.h>
 
 #include "millrace/storage/environment.h"
+#include "millrace/storage/file_system.h"
 #include "millrace/storage/lmdb_status.h"
 #include "millrace/storage/row_key.h"
 #include "millrace/storage/store_directory.h"
@@ -44,12 +45,14 @@ absl::Status CheckOptions(const EnvironmentOptions& options) {
   return absl::OkStatus();
 }
 
-// Makes the database file if it is missing, so that it has an inode to be registered by.
-absl::Status CreateFile(const std::string& path) {
-  const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor < 0) return LmdbStatus(errno, "opening the store", path);
-  close(descriptor);
-  return absl::OkStatus();
+// Opens the trees, making those that are missing.
+int MakeTrees(MDB_txn* txn, unsigned* trees) {
+  for (size_t i = 0; i < kTreeCount; ++i) {
+    const int code =
+        mdb_dbi_open(txn, TreeName(static_cast<TreeId>(i)).data(), MDB_CREATE, &trees[i]);
+    if (code != MDB_SUCCESS) return code;
+  }
+  return MDB_SUCCESS;
 }
 
 absl::Status NoStore(const std::string& path) {
@@ -75,7 +78,7 @@ absl::StatusOr<std::unique_ptr<Environment>> Environment::Open(const Environment
   absl::StatusOr<LockFile> lock = LockFile::Acquire(absl::StrCat(directory, "/", kLockFileName));
   if (!lock.ok()) return lock.status();
   const std::string path = absl::StrCat(directory, "/", kDatabaseFileName);
-  if (status = CreateFile(path); !status.ok()) return status;
+  if (status = CreateDatabase(directory, options.create_if_missing); !status.ok()) return status;
   absl::StatusOr<InodeRegistration> registration = InodeRegistration::Register(path);
   if (!registration.ok()) return registration.status();
 
@@ -83,17 +86,59 @@ absl::StatusOr<std::unique_ptr<Environment>> Environment::Open(const Environment
       new Environment(options, *std::move(lock), *std::move(registration)));
   if (status = environment->OpenMap(options.map_size_bytes); !status.ok()) return status;
   if (status = environment->SettleFile(); !status.ok()) return status;
-  const absl::StatusOr<bool> formatted = environment->IsFormatted();
-  if (!formatted.ok()) return formatted.status();
-  if (!*formatted && !options.create_if_missing) {
-    return absl::NotFoundError(absl::StrCat("opening ", path, ": the file holds no store yet"));
-  }
+  if (status = environment->CheckIsStore(); !status.ok()) return status;
   if (status = environment->SetQuota(options); !status.ok()) return status;
-  if (status = environment->OpenTrees(!*formatted); !status.ok()) return status;
-  if (!*formatted) {
-    if (status = SyncDirectory(directory); !status.ok()) return status;
-  }
+  if (status = environment->OpenTrees(); !status.ok()) return status;
   return environment;
+}
+
+// Makes the database file, unless it is there. It gets its name once it is whole and synced, so
+// that it is never found half made, whatever ends the process or the power.
+absl::Status Environment::CreateDatabase(const std::string& directory, bool create_if_missing) {
+  const std::string path = absl::StrCat(directory, "/", kDatabaseFileName);
+  struct stat file;
+  if (stat(path.c_str(), &file) == 0) {
+    if (file.st_size > 0) return absl::OkStatus();
+    if (!create_if_missing) {
+      return absl::NotFoundError(absl::StrCat("opening ", path, ": the file holds no store yet"));
+    }
+  } else if (errno != ENOENT) {
+    return LmdbStatus(errno, "opening the store", path);
+  }
+  const std::string unfinished = absl::StrCat(path, ".new");
+  FileSystem& files = SystemFileSystem();
+  absl::Status status = files.Remove(unfinished);
+  if (!status.ok() && !absl::IsNotFound(status)) return status;
+  if (const int code = WriteEmptyStore(unfinished); code != MDB_SUCCESS) {
+    return LmdbStatus(code, "creating", unfinished);
+  }
+  if (status = files.Rename(unfinished, path); !status.ok()) return status;
+  return files.SyncDirectory(directory);
+}
+
+int Environment::WriteEmptyStore(const std::string& path) {
+  MDB_env* env = nullptr;
+  int code = mdb_env_create(&env);
+  if (code != MDB_SUCCESS) return code;
+  mdb_env_set_maxdbs(env, kTreeCountMax);
+  MDB_txn* txn = nullptr;
+  code = mdb_env_open(env, path.c_str(), MDB_NOSUBDIR | MDB_NOLOCK, 0644);
+  if (code == MDB_SUCCESS) code = WriteTransaction::BeginTxn(env, &txn);
+  unsigned trees[kTreeCount] = {};
+  if (code == MDB_SUCCESS) code = MakeTrees(txn, trees);
+  if (code == MDB_SUCCESS) {
+    const std::string version = absl::StrCat(kFormatVersion);
+    MDB_val key = {kFormatKey.size(), const_cast<char*>(kFormatKey.data())};
+    MDB_val value = {version.size(), const_cast<char*>(version.data())};
+    code = mdb_put(txn, trees[static_cast<size_t>(TreeId::kMeta)], &key, &value, 0);
+  }
+  if (code == MDB_SUCCESS) {
+    code = mdb_txn_commit(txn);
+  } else if (txn != nullptr) {
+    mdb_txn_abort(txn);
+  }
+  mdb_env_close(env);
+  return code;
 }
 
 absl::Status Environment::OpenMap(uint64_t map_size_bytes) {
@@ -146,7 +191,7 @@ absl::Status Environment::SettleFile() {
   return CheckReaders().status();
 }
 
-absl::StatusOr<bool> Environment::IsFormatted() const {
+absl::Status Environment::CheckIsStore() const {
   MDB_txn* txn = nullptr;
   int code = mdb_txn_begin(env_, nullptr, MDB_RDONLY, &txn);
   if (code != MDB_SUCCESS) return LmdbStatus(code, "reading", path_);
@@ -157,7 +202,7 @@ absl::StatusOr<bool> Environment::IsFormatted() const {
   } ender{txn};
   MDB_stat stat = {};
   mdb_env_stat(env_, &stat);
-  if (stat.ms_entries == 0) return false;  // Fresh, or its creation was cut short.
+  if (stat.ms_entries == 0) return NoStore(path_);
   unsigned meta = 0;
   code = mdb_dbi_open(txn, TreeName(TreeId::kMeta).data(), 0, &meta);
   if (code == MDB_NOTFOUND || code == MDB_INCOMPATIBLE) return NoStore(path_);
@@ -167,13 +212,10 @@ absl::StatusOr<bool> Environment::IsFormatted() const {
   code = mdb_get(txn, meta, &key, &value);
   if (code == MDB_NOTFOUND) return NoStore(path_);
   if (code != MDB_SUCCESS) return LmdbStatus(code, "reading the format of", path_);
-  const absl::Status status =
-      CheckFormat({static_cast<const char*>(value.mv_data), value.mv_size}, path_);
-  if (!status.ok()) return status;
-  return true;
+  return CheckFormat({static_cast<const char*>(value.mv_data), value.mv_size}, path_);
 }
 
-absl::Status Environment::OpenTrees(bool format) {
+absl::Status Environment::OpenTrees() {
   int code = mdb_txn_begin(env_, nullptr, MDB_RDONLY, &own_read_);
   if (code != MDB_SUCCESS) return LmdbStatus(code, "reading", path_);
   mdb_txn_reset(own_read_);
@@ -181,15 +223,7 @@ absl::Status Environment::OpenTrees(bool format) {
   errno = 0;
   code = WriteTransaction::BeginTxn(env_, &txn);
   if (code != MDB_SUCCESS) return WriteFailed(code, errno, "writing to");
-  for (size_t i = 0; i < kTreeCount && code == MDB_SUCCESS; ++i) {
-    code = mdb_dbi_open(txn, TreeName(static_cast<TreeId>(i)).data(), MDB_CREATE, &trees_[i]);
-  }
-  if (code == MDB_SUCCESS && format) {
-    const std::string version = absl::StrCat(kFormatVersion);
-    MDB_val key = {kFormatKey.size(), const_cast<char*>(kFormatKey.data())};
-    MDB_val value = {version.size(), const_cast<char*>(version.data())};
-    code = mdb_put(txn, trees_[static_cast<size_t>(TreeId::kMeta)], &key, &value, 0);
-  }
+  code = MakeTrees(txn, trees_.data());
   if (code == MDB_SUCCESS) {
     code = mdb_txn_commit(txn);
   } else {

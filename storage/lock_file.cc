@@ -31,18 +31,24 @@ int ReadPid(int descriptor) {
   return kill(pid, 0) == 0 || errno != ESRCH ? pid : 0;
 }
 
-bool TryLock(int descriptor, int kind) {
-  int result;
-  do {
-    result = flock(descriptor, kind | LOCK_NB);
-  } while (result != 0 && errno == EINTR);
-  return result == 0;
+// Makes the call again while a signal interrupts it.
+template <typename Call>
+auto Uninterrupted(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+int Open(const std::string& path, int flags) {
+  return Uninterrupted([&] { return open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0644); });
 }
 
 // Locks the file, or closes it and says who has it.
 absl::Status Lock(int descriptor, int kind, const std::string& path) {
   for (int look = 0; look < kLooksMax; ++look) {
-    if (TryLock(descriptor, kind)) return absl::OkStatus();
+    if (Uninterrupted([&] { return flock(descriptor, kind | LOCK_NB); }) == 0) {
+      return absl::OkStatus();
+    }
     const int error = errno;
     const int pid = error == EWOULDBLOCK ? ReadPid(descriptor) : 0;
     if (error != EWOULDBLOCK || pid != 0) {
@@ -57,8 +63,10 @@ absl::Status Lock(int descriptor, int kind, const std::string& path) {
 
 absl::Status WritePid(int descriptor, const std::string& path) {
   const std::string text = absl::StrCat(getpid(), "\n");
-  if (ftruncate(descriptor, 0) != 0 ||
-      pwrite(descriptor, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
+  errno = 0;
+  if (Uninterrupted([&] { return ftruncate(descriptor, 0); }) != 0 ||
+      Uninterrupted([&] { return pwrite(descriptor, text.data(), text.size(), 0); }) !=
+          static_cast<ssize_t>(text.size())) {
     return LmdbStatus(errno != 0 ? errno : ENOSPC, "writing the pid to", path);
   }
   return absl::OkStatus();
@@ -81,10 +89,9 @@ LockFile::LockFile(int descriptor, bool holds_pid)
 }
 
 absl::StatusOr<LockFile> LockFile::Acquire(const std::string& path) {
-  const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+  const int descriptor = Open(path, O_RDWR | O_CREAT);
   if (descriptor < 0) return LmdbStatus(errno, "opening the lock file", path);
   if (absl::Status status = Lock(descriptor, LOCK_EX, path); !status.ok()) return status;
-  errno = 0;
   absl::Status written = WritePid(descriptor, path);
   if (written.ok()) return LockFile(descriptor, /*holds_pid=*/true);
   close(descriptor);
@@ -92,7 +99,7 @@ absl::StatusOr<LockFile> LockFile::Acquire(const std::string& path) {
 }
 
 absl::StatusOr<LockFile> LockFile::AcquireForReading(const std::string& path) {
-  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  const int descriptor = Open(path, O_RDONLY);
   if (descriptor < 0) return LmdbStatus(errno, "opening the lock file", path);
   if (absl::Status status = Lock(descriptor, LOCK_SH, path); !status.ok()) return status;
   return LockFile(descriptor, /*holds_pid=*/false);

@@ -117,10 +117,6 @@ absl::StatusOr<PageFile> PageFile::Open(FileSystem& files, const std::string& pa
     report.AddDamage(absl::StrCat(path, ": the meta pages name pages of ", metas[0]->page_bytes(),
                                   " and ", metas[1]->page_bytes(), " bytes"));
   }
-  if (older.map_size > meta.map_size) {
-    report.AddDamage(
-        absl::StrCat(path, ": the map of ", older.map_size, " bytes shrank to ", meta.map_size));
-  }
   file.Use(meta);
   return file;
 }

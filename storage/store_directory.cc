@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include <dirent.h>
 
+#include "millrace/storage/file_system.h"
 #include "millrace/storage/lmdb_status.h"
 
 namespace millrace::storage {
@@ -50,7 +51,7 @@ absl::Status CreateDirectory(const std::string& directory) {
   if (mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
     return LmdbStatus(errno, "creating the store's directory", directory);
   }
-  return SyncDirectory(ParentOf(directory));
+  return SystemFileSystem().SyncDirectory(ParentOf(directory));
 }
 
 }  // namespace
@@ -94,14 +95,6 @@ absl::Status PrepareStoreDirectory(const std::string& directory, bool create_if_
   if (create_if_missing) return absl::OkStatus();
   return absl::NotFoundError(
       absl::StrCat("opening the store ", directory, ": the directory holds no store"));
-}
-
-absl::Status SyncDirectory(const std::string& directory) {
-  const int descriptor = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return LmdbStatus(errno, "opening the directory", directory);
-  const int error = fsync(descriptor) == 0 ? 0 : errno;
-  close(descriptor);
-  return LmdbStatus(error, "syncing the directory", directory);
 }
 
 absl::StatusOr<uint64_t> DiskFreeBytes(const std::string& path) {

@@ -21,9 +21,6 @@ inline constexpr char kRunsDirectoryName[] = "runs";
 // missing directory.
 absl::Status PrepareStoreDirectory(const std::string& directory, bool create_if_missing);
 
-// Makes the names in `directory` durable.
-absl::Status SyncDirectory(const std::string& directory);
-
 // Bytes that this process can still write to the file system of `path`.
 absl::StatusOr<uint64_t> DiskFreeBytes(const std::string& path);
 

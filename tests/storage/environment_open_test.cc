@@ -177,6 +177,16 @@ TEST(EnvironmentOpenTest, CreationCutShortIsFinished) {
   EXPECT_TRUE(OpenStatus(directory.path(), false).ok());
 }
 
+// What a process that died while it created the store left behind.
+TEST(EnvironmentOpenTest, DatabaseThatWasNotFinishedIsMadeAgain) {
+  TemporaryDirectory directory;
+  WriteFile(directory.File("store.mdb.new"), std::string(5'000, 'x'));
+  EXPECT_EQ(OpenStatus(directory.path(), false).code(), Code::kNotFound);
+  EXPECT_TRUE(OpenStatus(directory.path()).ok());
+  EXPECT_FALSE(std::filesystem::exists(directory.File("store.mdb.new")));
+  EXPECT_TRUE(OpenStatus(directory.path(), false).ok());
+}
+
 TEST(EnvironmentOpenTest, FileCutShortIsDataLossNotACrash) {
   TestStore store;
   WriteTransaction write = store.BeginWrite();

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <stdint.h>
+
 namespace millrace::testing {
 
 // What a process that runs with the preload library tests/testing/io_shim.cc can do. LMDB does its
@@ -7,11 +9,13 @@ namespace millrace::testing {
 //
 // Rules are separated by ';' and are made of words:
 //
-//   <operation> path=<text> [nth=<k>] [forever] [below=<offset>] (errno=<number> | short=<bytes>)
+//   <operation> path=<text> [nth=<k>] [forever] [below=<offset>] (errno=<number> | short=<bytes>
+//                                                                 | lie)
 //
-// operation: pwrite, writev, fdatasync, fsync, ftruncate; "writev" is pwritev too. The k-th call
-// (default the first) on a file whose path contains the text fails with that errno, or writes only
-// so many bytes; with "forever" all later ones do so too. "below" restricts the rule to writes at
+// operation: open, pwrite, writev, fdatasync, fsync, ftruncate, rename (exchanging, too), unlink,
+// mkdir; "writev" is pwritev too. The k-th call (default the first) on a file whose path contains
+// the text fails with that errno, or writes only so many bytes, or does nothing and says that it
+// did ("lie"); with "forever" all later ones do so too. "below" restricts the rule to writes at
 // offsets below it: LMDB's two meta pages, for example. Each rule counts for itself.
 //
 // The environment variable MILLRACE_IO_FAULTS holds the rules from the start of the process; a call
@@ -19,6 +23,38 @@ namespace millrace::testing {
 
 // False if the process runs without the library. Thread-safe.
 bool SetIoFaults(const char* rules);
+// How many calls a rule has struck since then.
+int64_t IoFaultCount();
+
+// A call that changes files, as it is made. Value; what it points to ends with the report.
+struct IoCall {
+  enum Kind {
+    kOpen,  // Of `path`, with `flags`; the result is the descriptor.
+    kClose,
+    kWriteBegin,
+    kWriteEnd,  // Once for each kWriteBegin of the descriptor, with the bytes written or -1.
+    kSyncBegin,
+    kSyncEnd,
+    kTruncate,  // To `offset`.
+    kRename,    // `path` to `other_path`.
+    kExchange,
+    kRemove,
+    kMakeDirectory,
+  };
+  Kind kind;
+  int descriptor;
+  int flags;
+  const char* path;
+  const char* other_path;
+  uint64_t offset;
+  const char* data;
+  uint64_t size;
+  int64_t result;
+};
+// Reports every call from now on, on the thread that makes it; null ends that. Calls that fail are
+// reported only if they had begun. False if the process runs without the library.
+using IoObserver = void (*)(const IoCall&);
+bool SetIoObserver(IoObserver observer);
 
 // Runs the current test again in a child process with the library preloaded, and returns true when
 // it has passed there (the caller returns then). Returns false in that child: the caller goes on.

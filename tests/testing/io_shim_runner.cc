@@ -14,18 +14,33 @@ namespace {
 
 constexpr char kChildVariable[] = "MILLRACE_IO_SHIM_CHILD";
 
-using SetFunction = void(const char*);
+template <typename Function>
+Function* FindInShim(const char* name) {
+  return reinterpret_cast<Function*>(dlsym(RTLD_DEFAULT, name));
+}
 
-SetFunction* FindShim() {
-  return reinterpret_cast<SetFunction*>(dlsym(RTLD_DEFAULT, "millrace_io_shim_set"));
+auto* FindShim() {
+  return FindInShim<void(const char*)>("millrace_io_shim_set");
 }
 
 }  // namespace
 
 bool SetIoFaults(const char* rules) {
-  SetFunction* const set = FindShim();
+  auto* const set = FindShim();
   if (set == nullptr) return false;
   set(rules);
+  return true;
+}
+
+int64_t IoFaultCount() {
+  auto* const struck = FindInShim<int64_t()>("millrace_io_shim_struck");
+  return struck == nullptr ? 0 : struck();
+}
+
+bool SetIoObserver(IoObserver observer) {
+  auto* const observe = FindInShim<void(IoObserver)>("millrace_io_shim_observe");
+  if (observe == nullptr) return false;
+  observe(observer);
   return true;
 }
 

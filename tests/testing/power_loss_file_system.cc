@@ -63,7 +63,8 @@ class PowerLossFileSystem::MemoryFile final : public storage::File {
     if (owner_.life_ != life_) return -EIO;
     if (!writable_) return -EBADF;
     WriteInto(offset, std::string_view(data, size), &node_->seen);
-    node_->unsynced.push_back({.offset = offset, .data = std::string(data, size)});
+    node_->unsynced.push_back(
+        {.number = ++node_->call_count, .offset = offset, .data = std::string(data, size)});
     return static_cast<int64_t>(size);
   }
 
@@ -82,9 +83,7 @@ class PowerLossFileSystem::MemoryFile final : public storage::File {
       node_->unsynced.clear();
       return -EIO;
     }
-    for (const CachedWrite& write : node_->unsynced) {
-      WriteInto(write.offset, write.data, &node_->durable);
-    }
+    for (const CachedWrite& write : node_->unsynced) Apply(write, &node_->durable);
     node_->unsynced.clear();
     return 0;
   }
@@ -92,6 +91,16 @@ class PowerLossFileSystem::MemoryFile final : public storage::File {
   int64_t RawSize() override {
     absl::MutexLock lock(&owner_.mutex_);
     return owner_.life_ != life_ ? -EIO : static_cast<int64_t>(node_->seen.size());
+  }
+
+  Node* node() const { return node_; }
+
+  static void Apply(const CachedWrite& write, std::string* contents) {
+    if (write.truncates) {
+      contents->resize(write.offset);
+    } else {
+      WriteInto(write.offset, write.data, contents);
+    }
   }
 
  private:
@@ -111,37 +120,56 @@ PowerLossFileSystem::PowerLossFileSystem() {
 
 PowerLossFileSystem::~PowerLossFileSystem() = default;
 
-void PowerLossFileSystem::PowerLoss(uint64_t seed) {
+PowerLossFileSystem::Image PowerLossFileSystem::ImageAfterPowerLoss(uint64_t seed) const {
   absl::MutexLock lock(&mutex_);
-  ++life_;
   std::mt19937_64 dice(seed);
   const int mode = static_cast<int>(dice() % 3);
+  Names kept = durable_;
   Survival names(dice, mode, unsynced_.size());
   for (const NameChange& change : unsynced_) {
-    if (names.Next() == Survival::Fate::kKept) ApplyChange(change, &durable_);
-  }
-  unsynced_.clear();
-  for (const std::unique_ptr<Node>& node : nodes_) {
-    Survival writes(dice, mode, node->unsynced.size());
-    for (const CachedWrite& write : node->unsynced) {
-      const Survival::Fate fate = writes.Next();
-      if (fate == Survival::Fate::kKept) WriteInto(write.offset, write.data, &node->durable);
-      if (fate == Survival::Fate::kTorn) {
-        WriteSectors(write.offset, write.data, dice, &node->durable);
-      }
-    }
-    node->unsynced.clear();
-    node->seen = node->durable;
+    if (names.Next() == Survival::Fate::kKept) ApplyChange(change, &kept);
   }
   // What lay in a directory that is gone is gone with it.
-  std::erase_if(durable_, [this](const auto& entry) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return !durable_.contains(storage::ParentDirectory(entry.first));
+  std::erase_if(kept, [&kept](const auto& entry) {
+    return !kept.contains(storage::ParentDirectory(entry.first));
   });
+  std::map<const Node*, std::string> contents;
+  for (const std::unique_ptr<Node>& node : nodes_) {
+    std::string& bytes = contents[node.get()] = node->durable;
+    Survival writes(dice, mode, node->unsynced.size());
+    for (const CachedWrite& write : node->unsynced) {
+      const Survival::Fate fate = write.durable ? Survival::Fate::kKept : writes.Next();
+      if (fate == Survival::Fate::kKept) MemoryFile::Apply(write, &bytes);
+      if (fate == Survival::Fate::kTorn && !write.truncates) {
+        WriteSectors(write.offset, write.data, dice, &bytes);
+      }
+    }
+  }
+  Image image;
+  for (const auto& [path, node] : kept) {
+    if (node->is_directory) {
+      image[path] = std::nullopt;
+    } else {
+      image[path] = contents[node];
+    }
+  }
+  return image;
+}
+
+void PowerLossFileSystem::PowerLoss(uint64_t seed) {
+  Image image = ImageAfterPowerLoss(seed);
+  absl::MutexLock lock(&mutex_);
+  ++life_;
+  unsynced_.clear();
+  nodes_.clear();
+  durable_.clear();
+  for (auto& [path, contents] : image) {
+    Node* const node = durable_[path] = MakeNode();
+    node->is_directory = !contents.has_value();
+    node->durable = std::move(contents).value_or("");
+    node->seen = node->durable;
+  }
   seen_ = durable_;
-  std::erase_if(nodes_, [this](const auto& node) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return std::none_of(durable_.begin(), durable_.end(),
-                        [&](const auto& entry) { return entry.second == node.get(); });
-  });
 }
 
 void PowerLossFileSystem::set_sync_lies(bool lies) {
@@ -196,6 +224,37 @@ void PowerLossFileSystem::CopyFrom(const PowerLossFileSystem& other) {
     absl::MutexLock lock(&mutex_);
     seen_[copy.path]->is_directory = copy.is_directory;
   }
+}
+
+PowerLossFileSystem::Node* PowerLossFileSystem::NodeOf(storage::File& file) {
+  return static_cast<MemoryFile&>(file).node();
+}
+
+void PowerLossFileSystem::MakeLastWriteDurable(storage::File& file) {
+  absl::MutexLock lock(&mutex_);
+  NodeOf(file)->unsynced.back().durable = true;
+}
+
+void PowerLossFileSystem::Truncate(storage::File& file, uint64_t size) {
+  absl::MutexLock lock(&mutex_);
+  Node* const node = NodeOf(file);
+  node->unsynced.push_back({.number = ++node->call_count, .offset = size, .truncates = true});
+  node->seen.resize(size);
+}
+
+uint64_t PowerLossFileSystem::BeginSync(storage::File& file) {
+  absl::MutexLock lock(&mutex_);
+  return NodeOf(file)->call_count;
+}
+
+void PowerLossFileSystem::EndSync(storage::File& file, uint64_t begun) {
+  absl::MutexLock lock(&mutex_);
+  Node* const node = NodeOf(file);
+  auto write = node->unsynced.begin();
+  for (; write != node->unsynced.end() && write->number <= begun; ++write) {
+    MemoryFile::Apply(*write, &node->durable);
+  }
+  node->unsynced.erase(node->unsynced.begin(), write);
 }
 
 int PowerLossFileSystem::RawOpen(const std::string& path, storage::OpenMode mode,

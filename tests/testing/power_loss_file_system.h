@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,13 @@ class PowerLossFileSystem final : public storage::FileSystem {
   PowerLossFileSystem();
   ~PowerLossFileSystem() override;
 
-  // What was not synced is, by the seed: lost; or kept up to some call; or kept call by call at
-  // random. Writes may be kept in part, by sectors of 512 bytes. The same seed gives the same
-  // image.
+  // What a disk holds: the contents of each file by its path; none of a directory.
+  using Image = std::map<std::string, std::optional<std::string>>;
+  // What a power loss would leave now. What was not synced is, by the seed: lost; or kept up to
+  // some call; or kept call by call at random. Writes may be kept in part, by sectors of 512 bytes.
+  // The same seed gives the same image.
+  Image ImageAfterPowerLoss(uint64_t seed) const;
+  // Makes it so.
   void PowerLoss(uint64_t seed);
 
   // Makes Exchange answer that it is not supported.
@@ -47,6 +52,15 @@ class PowerLossFileSystem final : public storage::FileSystem {
   // Copies every file and directory of `other`, as programs see them, durably.
   void CopyFrom(const PowerLossFileSystem& other);
 
+  // What the file system calls of LMDB do, for replaying them (see io_trace.h). `file` is one of
+  // this file system's.
+  // A write that is durable once it has ended: begins as one that is not.
+  void MakeLastWriteDurable(storage::File& file);
+  void Truncate(storage::File& file, uint64_t size);
+  // A sync makes durable what was written before it began. Pass on what BeginSync returned.
+  uint64_t BeginSync(storage::File& file);
+  void EndSync(storage::File& file, uint64_t begun);
+
   int RawOpen(const std::string& path, storage::OpenMode mode,
               std::unique_ptr<storage::File>* file) override;
   int RawRename(const std::string& from, const std::string& to) override;
@@ -58,9 +72,13 @@ class PowerLossFileSystem final : public storage::FileSystem {
 
  private:
   class MemoryFile;
+  // A write, or a change of the size to `offset`.
   struct CachedWrite {
+    uint64_t number = 0;  // Rises with each call on the file.
     uint64_t offset = 0;
     std::string data;
+    bool truncates = false;
+    bool durable = false;  // On the disk already, in front of what precedes it here.
   };
   // A file or directory, whatever its names.
   struct Node {
@@ -68,6 +86,7 @@ class PowerLossFileSystem final : public storage::FileSystem {
     std::string seen;
     std::string durable;
     std::vector<CachedWrite> unsynced;
+    uint64_t call_count = 0;
   };
   // A change of names. `to` is the name that `node` gets (none if empty); `from` goes, or is what
   // `exchanged` gets.
@@ -80,6 +99,7 @@ class PowerLossFileSystem final : public storage::FileSystem {
   using Names = std::map<std::string, Node*>;
 
   Node* Find(const std::string& path) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static Node* NodeOf(storage::File& file);
   Node* MakeNode() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Change(NameChange change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static void ApplyChange(const NameChange& change, Names* names);
