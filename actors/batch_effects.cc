@@ -43,31 +43,9 @@ absl::Status CheckPrecondition(const Operation& operation, const std::optional<C
 
 }  // namespace
 
-absl::Status BatchEffects::Append(const storage::WriteBatch& batch, std::string* out) {
-  if (absl::Status status = CheckCollections(batch); !status.ok()) return status;
-  if (batch.blind()) {
-    out->append(batch.encoded());
-    return absl::OkStatus();
-  }
-  const size_t start = out->size();
-  std::string_view rest = batch.encoded();
-  Operation operation;
-  while (storage::ConsumeOperation(&rest, &operation)) {
-    absl::Status status = AppendOne(operation, out);
-    if (status.ok() && out->size() - start > storage::WriteBatch::kBytesMax) {
-      status = absl::InvalidArgumentError(absl::StrCat("the batch has more than ",
-                                                       storage::WriteBatch::kBytesMax,
-                                                       " bytes after its merges; split it"));
-    }
-    if (!status.ok()) {
-      out->resize(start);
-      return status;
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status BatchEffects::CheckCollections(const storage::WriteBatch& batch) const {
+absl::Status BatchEffects::Prepare(const storage::WriteBatch& batch) {
+  marked_ = false;
+  reads_rows_ = !batch.blind();
   std::string_view rest = batch.encoded();
   Operation operation;
   storage::CollectionId checked = 0;
@@ -87,7 +65,66 @@ absl::Status BatchEffects::CheckCollections(const storage::WriteBatch& batch) co
           absl::StrCat("there is no collection number ", collection, "; open or create it first"));
     }
     checked = collection;
+    const storage::CollectionMarks* const marks = indexes_.marks().Of(collection);
+    if (marks == nullptr) continue;
+    if (!marks->refusal.ok()) return marks->refusal;
+    marked_ = true;
+    reads_rows_ = reads_rows_ || marks->enforced;
   }
+  return absl::OkStatus();
+}
+
+absl::Status BatchEffects::Append(const storage::WriteBatch& batch, storage::Version version,
+                                  std::string* out) {
+  row_count_ = batch.operation_count();
+  if (batch.blind() && !marked_) {
+    out->append(batch.encoded());
+    return absl::OkStatus();
+  }
+  const size_t start = out->size();
+  links_.clear();
+  absl::Status status = AppendAll(batch, out);
+  if (status.ok()) status = AppendDerived(start, version, out);
+  if (!status.ok()) out->resize(start);
+  return status;
+}
+
+absl::Status BatchEffects::AppendAll(const storage::WriteBatch& batch, std::string* out) {
+  if (batch.blind()) {
+    out->append(batch.encoded());
+    return absl::OkStatus();
+  }
+  const size_t start = out->size();
+  std::string_view rest = batch.encoded();
+  Operation operation;
+  while (storage::ConsumeOperation(&rest, &operation)) {
+    if (operation.kind == OperationKind::kLink || operation.kind == OperationKind::kUnlink) {
+      links_.push_back(operation);
+      continue;
+    }
+    if (absl::Status status = AppendOne(operation, out); !status.ok()) return status;
+    if (out->size() - start > storage::WriteBatch::kBytesMax) {
+      return absl::InvalidArgumentError(absl::StrCat("the batch has more than ",
+                                                     storage::WriteBatch::kBytesMax,
+                                                     " bytes after its merges; split it"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BatchEffects::AppendDerived(size_t start, storage::Version version, std::string* out) {
+  if (!marked_ && links_.empty()) return absl::OkStatus();
+  derived_.clear();
+  const std::string_view effects = std::string_view(*out).substr(start);
+  absl::Status status =
+      indexes_.Append({.effects = effects, .links = links_, .version = version}, &derived_);
+  if (!status.ok()) return status;
+  if (effects.size() + derived_.size() > kBytesMax) {
+    return absl::InvalidArgumentError(absl::StrCat("the batch has more than ", kBytesMax,
+                                                   " bytes with what its indexes hold; split it"));
+  }
+  out->append(derived_);
+  row_count_ += indexes_.row_count();
   return absl::OkStatus();
 }
 

@@ -17,9 +17,8 @@ void CommitGroup::AbandonBatch() {
 }
 
 absl::StatusOr<storage::Version> CommitGroup::AcceptBatch(storage::L0Buffer& l0, size_t row_count) {
-  const Span span{.begin = open_begin_,
-                  .bytes = buffer_->size() - open_begin_,
-                  .version = group_.first_version() + group_.batch_count()};
+  const Span span{
+      .begin = open_begin_, .bytes = buffer_->size() - open_begin_, .version = next_version()};
   absl::Status status = log_.Reserve(group_.bytes());
   if (status.ok()) {
     status = l0.Reserve(uninserted_rows_ + row_count, uninserted_bytes_ + span.bytes);

@@ -38,6 +38,8 @@ class CommitGroup {
 
   bool empty() const { return group_.empty(); }
   size_t bytes() const { return group_.bytes(); }
+  // What the next accepted batch will get.
+  storage::Version next_version() const { return group_.first_version() + group_.batch_count(); }
   storage::Version last_version() const {
     return group_.first_version() + group_.batch_count() - 1;
   }

@@ -8,15 +8,12 @@
 
 #include "millrace/messages/error.h"
 #include "millrace/runtime/deferred_wakes.h"
-#include "millrace/storage/catalog.h"
 #include "millrace/storage/lease_registry.h"
 #include "millrace/storage/outcome_rows.h"
-#include "millrace/storage/snapshot.h"
 
 namespace millrace {
 namespace {
 
-using storage::Collection;
 using storage::CommitToken;
 using storage::Version;
 
@@ -64,18 +61,14 @@ Committer::Committer(const ActorOptions& actor_options, const Options& options, 
 }
 
 absl::Status Committer::OnStart() {
-  absl::StatusOr<storage::Snapshot> snapshot =
-      storage::Snapshot::Take({.environment = neighbours_.environment,
-                               .view = neighbours_.view,
-                               .leases = neighbours_.leases},
-                              "committer", AsTime(clock().Now()));
-  if (!snapshot.ok()) return snapshot.status();
-  const absl::StatusOr<std::vector<Collection>> collections = snapshot->ListCollections();
-  if (!collections.ok()) return collections.status();
-  for (const Collection& collection : *collections) {
-    collections_[collection.name] = collection.id;
-    effects_.AddCollection(collection.id);
-  }
+  const absl::StatusOr<storage::RowView> view = current_.View();
+  if (!view.ok()) return view.status();
+  absl::Status status = catalog_.Load(*view);
+  current_.Renew();
+  if (!status.ok()) return status;
+  for (const auto& [name, id] : catalog_.collections()) effects_.AddCollection(id);
+  effects_.SetMarks(catalog_.marks());
+  for (Flight& flight : flights_) flight.job.marks = catalog_.marks();
   neighbours_.backpressure.SetL0Bytes(UnflushedBytes());
   SetPeriodic(kReaderTimer, kReaderCheckPeriod);
   StartFlushes();
@@ -93,34 +86,6 @@ void Committer::Handle(Commit commit, Reply<CommitReceipt> reply) {
   accepted_.push_back({std::move(reply), *version});
   group_is_durable_ = group_is_durable_ || commit.durability == Durability::kDurable;
   interval_is_owed_ = interval_is_owed_ || commit.durability == Durability::kInterval;
-}
-
-// The definition is a batch like any other, but always durable.
-void Committer::Handle(DefineCollection define, Reply<Collection> reply) {
-  if (!log_failure_.ok()) return reply.Send(WithOutcome(log_failure_, Outcome::kNotExecuted));
-  if (absl::Status status = storage::CheckCollectionName(define.name); !status.ok()) {
-    return reply.Send(status);
-  }
-  const auto known = collections_.find(define.name);
-  if (known != collections_.end()) {
-    // It may stand in the group under construction: answered with it.
-    defined_.push_back({std::move(reply), {.id = known->second, .name = define.name}});
-    return;
-  }
-  if (!reply.Claim()) return;
-  storage::CollectionId last_id = 0;
-  for (const auto& [name, id] : collections_) last_id = std::max(last_id, id);
-  const Collection collection{.id = last_id + 1, .name = define.name};
-  const storage::Document definition = storage::CollectionDefinition(collection);
-  const std::string key = storage::CollectionKey(define.name);
-  storage::WriteBatch batch;
-  batch.Add({.kind = storage::OperationKind::kPut, .key = key, .value = definition.bytes()});
-  const absl::StatusOr<Version> version = Accept(batch, {});
-  if (!version.ok()) return reply.Send(version.status());
-  collections_[define.name] = collection.id;
-  effects_.AddCollection(collection.id);
-  group_is_durable_ = true;
-  defined_.push_back({std::move(reply), collection});
 }
 
 // What is neither committed nor in LMDB will never be: its token is ruled out from now on.
@@ -188,14 +153,15 @@ absl::StatusOr<Version> Committer::Accept(const storage::WriteBatch& batch, Comm
   if (!status.ok()) return status;
   if (!group_.empty() && group_.bytes() + batch.bytes() > options_.group_bytes_max) CloseGroup();
   if (!log_failure_.ok()) return log_failure_;
-  if (BatchEffects::ReadsRows(batch)) group_.InsertInto(l0_->active());
+  if (status = effects_.Prepare(batch); !status.ok()) return status;
+  if (effects_.reads_rows()) group_.InsertInto(l0_->active());
   std::string& buffer = group_.OpenBatch(token);
-  status = effects_.Append(batch, &buffer);
+  status = effects_.Append(batch, group_.next_version(), &buffer);
   if (!status.ok()) {
     group_.AbandonBatch();
     return status;
   }
-  absl::StatusOr<Version> version = group_.AcceptBatch(l0_->active(), batch.operation_count());
+  absl::StatusOr<Version> version = group_.AcceptBatch(l0_->active(), effects_.row_count());
   if (!version.ok()) return version;
   if (active_first_version_ == storage::kNoVersion) {
     active_first_version_ = *version;
@@ -284,13 +250,7 @@ void Committer::AnswerGroup(const absl::Status& status) {
       accepted.reply.Send(WithOutcome(status, Outcome::kUnknown));
     }
   }
-  for (Defined& defined : defined_) {
-    if (status.ok()) {
-      defined.reply.Send(std::move(defined.collection));
-    } else {
-      defined.reply.Send(WithOutcome(status, Outcome::kUnknown));
-    }
-  }
+  for (Defined& defined : defined_) std::move(defined)(status);
   for (Refused& refused : refused_) {
     refused.reply.Send(WithOutcome(std::move(refused.status), Outcome::kNotExecuted));
   }

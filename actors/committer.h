@@ -8,12 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 
 #include "millrace/actors/backpressure.h"
 #include "millrace/actors/batch_effects.h"
+#include "millrace/actors/catalog_state.h"
 #include "millrace/actors/commit_group.h"
 #include "millrace/actors/flush_finalizer.h"
 #include "millrace/actors/flush_streamer.h"
@@ -22,6 +24,7 @@
 #include "millrace/messages/commit.h"
 #include "millrace/messages/fence.h"
 #include "millrace/messages/flush.h"
+#include "millrace/messages/index.h"
 #include "millrace/runtime/actor.h"
 #include "millrace/runtime/link.h"
 #include "millrace/storage/current_rows.h"
@@ -32,17 +35,18 @@ namespace millrace {
 
 // Committer owns the log and L0: it validates batches, makes a turn's batches durable together,
 // shows them to readers, answers clients, and rotates L0 for the flush pipeline.
-//   In:   Commit, DefineCollection, FindOutcome, Fence, Drain, Resume from any thread;
-//         FlushPublished from the pipeline, in the order of the rotations. Doorbell: commits wait
-//         in Backpressure.
+//   In:   Commit, definitions, FindOutcome, Fence, Drain, Resume from any thread; MarkGenerations
+//         from whoever changed them in LMDB; FlushPublished from the pipeline, in the order of the
+//         rotations. Doorbell: commits wait in Backpressure.
 //   Out:  one Reply per message; Rotated to the FlushFinalizer; Retired and PrepareLog to
 //         FlushStreamers.
 //   Blocks on: the log's write and sync. Never on a mailbox, never on an LMDB commit.
 //   Fails: a log write or sync that fails answers its group "outcome unknown", closes the door and
 //         escalates; it is never tried again. A flush that comes back failed makes the engine
 //         Degraded: it is kept, and sent again by a probe or by Resume.
-class Committer final : public Actor<Committer, Commit, DefineCollection, FindOutcome, Fence, Drain,
-                                     Resume, Answer<FlushPublished>> {
+class Committer final
+    : public Actor<Committer, Commit, DefineCollection, DefineIndex, DropIndex, DefineRelation,
+                   MarkGenerations, FindOutcome, Fence, Drain, Resume, Answer<FlushPublished>> {
  public:
   struct Options {
     absl::Duration sync_interval;
@@ -91,6 +95,11 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
   void Handle(Commit commit, Reply<CommitReceipt> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(DefineCollection define, Reply<storage::Collection> reply)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(DefineIndex define, Reply<IndexDefined> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(DropIndex drop, Reply<IndexDropped> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(DefineRelation define, Reply<storage::Relation> reply)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(MarkGenerations mark, Reply<Marked> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(FindOutcome find, Reply<CommitOutcome> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(Fence fence, Reply<FlushReceipt> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(Drain drain, Reply<FlushReceipt> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
@@ -118,10 +127,8 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
     Reply<CommitReceipt> reply;
     absl::Status status;
   };
-  struct Defined {
-    Reply<storage::Collection> reply;
-    storage::Collection collection;
-  };
+  // Answers a definition, with its value if the group is committed.
+  using Defined = absl::AnyInvocable<void(const absl::Status&) &&>;
   // A rotated buffer that is not published.
   struct Flight {
     FlushJob job;       // Without `earlier`.
@@ -133,6 +140,10 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
   absl::StatusOr<storage::Version> Accept(const storage::WriteBatch& batch,
                                           storage::CommitToken token)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  template <typename T>
+  void Define(absl::StatusOr<CatalogState::Plan<T>> plan, Reply<T> reply)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  absl::StatusOr<storage::RowView> View() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void CheckReaders() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void AdmitParked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void CloseGroup() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
@@ -171,7 +182,7 @@ class Committer final : public Actor<Committer, Commit, DefineCollection, FindOu
   storage::CurrentRows current_ ABSL_GUARDED_BY(owner_);
   BatchEffects effects_ ABSL_GUARDED_BY(owner_);
   CommitGroup group_ ABSL_GUARDED_BY(owner_);
-  std::map<std::string, storage::CollectionId, std::less<>> collections_ ABSL_GUARDED_BY(owner_);
+  CatalogState catalog_ ABSL_GUARDED_BY(owner_);
   absl::Status log_failure_ ABSL_GUARDED_BY(owner_);
 
   // The group under construction.

@@ -209,6 +209,7 @@ absl::Status Committer::Rotate() {
                               .last_version = log_->last_version(),
                               .log_floor = log_->current_file(),
                               .sealed = *std::move(sealed),
+                              .marks = catalog_.marks(),
                               .outcomes = std::exchange(active_outcomes_, {})}});
   active_first_version_ = storage::kNoVersion;
   active_was_skipped_ = false;

@@ -7,6 +7,7 @@
 #include "absl/types/span.h"
 
 #include "millrace/storage/current_rows.h"
+#include "millrace/storage/index_entry.h"
 #include "millrace/storage/outcome_rows.h"
 #include "millrace/storage/record.h"
 
@@ -49,6 +50,7 @@ absl::Status SliceApplier::Load() {
 absl::StatusOr<SliceApplied> SliceApplier::Apply(storage::WriteTransaction& transaction,
                                                  const ApplySlice& slice) {
   absl::Status status = CheckNext(slice);
+  if (status.ok()) status = ApplyDerived(transaction, slice.slice);
   if (status.ok()) status = ApplyRows(transaction, slice.slice.rows);
   if (status.ok()) status = AdvanceFlushRow(transaction, slice);
   if (status.ok() && slice.slice.last) status = Publish(transaction, slice);
@@ -56,7 +58,46 @@ absl::StatusOr<SliceApplied> SliceApplier::Apply(storage::WriteTransaction& tran
   return SliceApplied{.manifest = slice.slice.last ? pending_.head.id : 0};
 }
 
+// Before the rows: a link that ended with a record may be made anew in the same slice.
+absl::Status SliceApplier::ApplyDerived(storage::WriteTransaction& transaction,
+                                        const Slice& slice) {
+  for (const DerivedChange& change : slice.derived) {
+    const std::string_view key = DerivedKey(slice, change);
+    absl::Status status;
+    if (change.kind == DerivedChange::Kind::kEraseLink) {
+      status = transaction.Delete(TreeId::kRelations, key).status();
+    } else if (change.kind == DerivedChange::Kind::kEraseEntry) {
+      status = transaction.Delete(TreeId::kIndex, key).status();
+    } else {
+      const absl::StatusOr<bool> wanted = IsWanted(transaction, key);
+      if (!wanted.ok()) return wanted.status();
+      if (*wanted) status = transaction.Put(TreeId::kIndex, key, {});
+    }
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+// A stream goes by the marks of its rotation; a generation may have been given up since.
+absl::StatusOr<bool> SliceApplier::IsWanted(const storage::WriteTransaction& transaction,
+                                            std::string_view entry_key) {
+  storage::IndexEntry entry;
+  if (!storage::PeekIndexEntry(entry_key, &entry)) return false;
+  const auto [known, is_new] = generations_.try_emplace(entry.index);
+  if (is_new) {
+    const auto row = transaction.Get(TreeId::kGenerations, storage::GenerationKey(entry.index));
+    if (!row.ok()) return row.status();
+    if (row->has_value()) {
+      // A damaged row refuses nothing: the index's own readers complain, not the flush.
+      absl::StatusOr<storage::GenerationState> state = storage::DecodeGenerations(**row);
+      if (state.ok()) known->second = *std::move(state);
+    }
+  }
+  return !known->second.has_value() || known->second->Has(entry.generation);
+}
+
 void SliceApplier::Committed() {
+  generations_.clear();
   durable_ = pending_;
   if (!published_l0_bytes_.has_value()) return;
   const auto used = static_cast<int64_t>(environment_.used_bytes());
@@ -65,6 +106,7 @@ void SliceApplier::Committed() {
 }
 
 void SliceApplier::Aborted() {
+  generations_.clear();
   published_l0_bytes_.reset();
   pending_ = durable_;
 }

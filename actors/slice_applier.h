@@ -1,6 +1,8 @@
 #pragma once
 
+#include <map>
 #include <optional>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -8,6 +10,7 @@
 #include "millrace/actors/applier.h"
 #include "millrace/messages/flush.h"
 #include "millrace/storage/environment.h"
+#include "millrace/storage/generations.h"
 #include "millrace/storage/meta.h"
 
 namespace millrace {
@@ -35,12 +38,17 @@ class SliceApplier final : public Applier {
 
  private:
   absl::Status CheckNext(const ApplySlice& slice) const;
+  absl::Status ApplyDerived(storage::WriteTransaction& transaction, const Slice& slice);
+  absl::StatusOr<bool> IsWanted(const storage::WriteTransaction& transaction,
+                                std::string_view entry_key);
   absl::Status AdvanceFlushRow(storage::WriteTransaction& transaction, const ApplySlice& slice);
   absl::Status Publish(storage::WriteTransaction& transaction, const ApplySlice& slice);
 
   storage::Environment& environment_;
   storage::L1State durable_;
   storage::L1State pending_;  // With the open transaction.
+  // As the open transaction has them; none: the index has no row.
+  std::map<storage::IndexId, std::optional<storage::GenerationState>> generations_;
   // For the quota's measured growth: of the flush under way, and what its publication will tell.
   int64_t used_before_flush_ = 0;
   std::optional<uint64_t> published_l0_bytes_;

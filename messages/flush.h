@@ -84,14 +84,33 @@ struct RowChange {
   bool tombstone = false;  // The row is deleted from L1.
 };
 
+// A row of L1 that follows from the records and links of a slice. Value; its key, as the tree holds
+// it, lies in the slice.
+struct DerivedChange {
+  enum class Kind : uint8_t {
+    kPutEntry,    // Of an index.
+    kEraseEntry,  // Of an index.
+    kEraseLink,   // A row of a link that has ended with one of its ends.
+  };
+  Kind kind = Kind::kPutEntry;
+  uint16_t key_bytes = 0;
+  uint32_t key_offset = 0;
+};
+
 // A bounded piece of a flush. Closed: all that changes with a record lies in the record's slice.
 struct Slice {
   uint64_t number = 0;             // Dense within the attempt, counted on by a resumed flush.
   std::vector<RowChange> rows;     // Ascending by key.
   std::vector<CountDelta> counts;  // Of these rows.
-  std::string cursor;              // The key of the last row.
-  bool last = false;  // Carries manifest, head, log floor and the end of the flush row.
+  // By tree and key, links first; applied before the rows.
+  std::vector<DerivedChange> derived;
+  std::string derived_keys;
+  std::string cursor;  // The key of the last row.
+  bool last = false;   // Carries manifest, head, log floor and the end of the flush row.
 };
+inline std::string_view DerivedKey(const Slice& slice, const DerivedChange& change) {
+  return std::string_view(slice.derived_keys).substr(change.key_offset, change.key_bytes);
+}
 
 // FlushFinalizer to FlushStreamer: work out what the flush changes, from where L1 stands with it.
 // DeadlineExceeded: it took longer than it may.

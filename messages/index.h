@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "millrace/storage/generations.h"
@@ -16,6 +17,8 @@ namespace millrace {
 // An index is defined.
 struct IndexDefined {
   storage::IndexDefinition definition;
+  // The index that had the name, if this is another one: it is no longer defined.
+  std::optional<storage::IndexDefinition> replaced;
   // The index serves as it is defined; else lookups scan until a build is complete.
   bool complete = false;
   // Everything up to here was committed without it; everything later is maintained.
@@ -32,7 +35,7 @@ struct DefineIndex {
 
 // An index is no longer defined: nothing that is rotated from now on maintains it.
 struct IndexDropped {
-  storage::IndexId index = 0;
+  storage::IndexDefinition definition;             // If it could not be read, id and name only.
   storage::Version version = storage::kNoVersion;  // Of the drop: what deletes, deletes behind it.
 };
 // NotFound: there is no such index.

@@ -10,18 +10,9 @@
 #include "millrace/storage/environment.h"
 #include "millrace/storage/live_view.h"
 #include "millrace/storage/row_key.h"
+#include "millrace/storage/row_view.h"
 
 namespace millrace::storage {
-
-// The LMDB tree that holds the rows of an L0 tree, and a row's key there (without the tree byte).
-TreeId TreeOf(std::string_view row_key);
-std::string_view KeyInTree(std::string_view row_key);
-
-// What a row is now. Value; the payload views into L0 or the read transaction.
-struct CurrentRow {
-  Version version = kNoVersion;
-  std::string_view payload;
-};
 
 // The newest state of rows, what was accepted a moment ago included: what commits are validated
 // against. Owned by the Committer thread.
@@ -38,8 +29,12 @@ class CurrentRows {
   // The row, or nothing if there is none (never written, or deleted). The views end with the next
   // call of Renew. DataLoss names a damaged row.
   absl::StatusOr<std::optional<CurrentRow>> Find(std::string_view row_key);
+  // All of it, for whoever needs more than one row. Ends with the next call of Renew or SetBuffers.
+  absl::StatusOr<RowView> View();
 
  private:
+  absl::Status Begin();
+
   Environment& environment_;
   BufferList buffers_;
   std::optional<ReadTransaction> transaction_;

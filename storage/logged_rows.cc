@@ -31,6 +31,8 @@ absl::Status LoggedRows::Take(const LoggedBatch& batch, const L1State& l1) {
   const Version flushed = l1.flush.has_value() ? l1.flush->last_version : l1.head.last_version;
   if (batch.version > flushed) return absl::OkStatus();
   for (const L0Row& row : rows) {
+    // A candidate is not a row of L1: a flush turns it into entries.
+    if (static_cast<Tree>(row.key.front()) == Tree::kCandidates) continue;
     const Effect effect{.version = batch.version, .tombstone = row.tombstone};
     Row& known = rows_[std::string(row.key)];
     known.at_flush = effect;

@@ -38,6 +38,7 @@ class Snapshot::Holdings final : public LeaseHoldings {
 
   const BufferList& buffers() const { return *buffers_; }
   const ReadTransaction& transaction() const { return transaction_; }
+  RowView View(Version version) const { return {*buffers_, transaction_, version}; }
 
  private:
   const LiveView& view_;
@@ -85,20 +86,11 @@ absl::StatusOr<Record> Snapshot::Get(const Collection& collection, std::string_v
   if (!call.ok()) return call.status();
   if (absl::Status status = CheckId(id); !status.ok()) return status;
   const std::string key = EncodeRowKey({.collection = collection.id, .id = id});
-  for (const auto& buffer : holdings_->buffers()) {
-    L0Row row;
-    if (!buffer->Find(key, version_, &row)) continue;
-    if (row.tombstone) return absl::NotFoundError("");
-    return Record{std::string(id), row.version, Document::FromTrustedBytes(std::string(row.value))};
-  }
-  const auto value = holdings_->transaction().Get(TreeId::kRecords, KeyInTree(key));
-  if (!value.ok()) return value.status();
-  if (!value->has_value()) return absl::NotFoundError("");
-  const absl::StatusOr<RecordView> record = DecodeRecord(KeyInTree(key), **value);
-  if (!record.ok()) return record.status();
-  if (record->tombstone) return absl::NotFoundError("");
-  return Record{std::string(id), record->version,
-                Document::FromTrustedBytes(std::string(record->payload))};
+  const absl::StatusOr<std::optional<CurrentRow>> row = holdings_->View(version_).Find(key);
+  if (!row.ok()) return row.status();
+  if (!row->has_value()) return absl::NotFoundError("");
+  return Record{std::string(id), (*row)->version,
+                Document::FromTrustedBytes(std::string((*row)->payload))};
 }
 
 absl::Status Snapshot::Scan(const Collection& collection, const ScanRange& range,

@@ -1,5 +1,6 @@
 #include "millrace/storage/write_batch.h"
 
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -48,7 +49,10 @@ bool ConsumeOperation(std::string_view* in, Operation* operation) {
   if (in->size() < kHeaderBytes) return false;
   const auto kind = static_cast<uint8_t>((*in)[0]);
   const auto precondition = static_cast<uint8_t>((*in)[1]);
-  if (kind < 1 || kind > 4 || precondition > 2) return false;
+  if (kind < static_cast<uint8_t>(OperationKind::kPut) ||
+      kind > static_cast<uint8_t>(OperationKind::kUnlink) || precondition > 2) {
+    return false;
+  }
   const auto key_bytes = ReadInteger<uint16_t>(*in, 2);
   const auto value_bytes = ReadInteger<uint32_t>(*in, 4);
   size_t offset = kHeaderBytes;
@@ -90,6 +94,28 @@ WriteBatch& WriteBatch::Require(const Collection& collection, std::string_view i
   return *this;
 }
 
+WriteBatch& WriteBatch::Link(const Relation& relation, std::string_view owner,
+                             std::string_view member, double score) {
+  AddLink(OperationKind::kLink, relation,
+          {.relation = relation.id, .owner = owner, .member = member}, {.score = score});
+  return *this;
+}
+
+WriteBatch& WriteBatch::Stage(const Relation& relation, std::string_view owner,
+                              std::string_view member, double score) {
+  AddLink(OperationKind::kLink, relation,
+          {.relation = relation.id, .owner = owner, .member = member},
+          {.score = score, .staged = true});
+  return *this;
+}
+
+WriteBatch& WriteBatch::Unlink(const Relation& relation, std::string_view owner,
+                               std::string_view member) {
+  AddLink(OperationKind::kUnlink, relation,
+          {.relation = relation.id, .owner = owner, .member = member}, {});
+  return *this;
+}
+
 void WriteBatch::Add(const Operation& operation) {
   if (!status_.ok()) return;
   const size_t bytes = kHeaderBytes + 8 + operation.key.size() + operation.value.size();
@@ -107,7 +133,7 @@ void WriteBatch::Add(const Operation& operation) {
   AppendOperation(operation, &encoded_);
   ++operation_count_;
   adds_rows_ = adds_rows_ || operation.kind == OperationKind::kPut ||
-               operation.kind == OperationKind::kMerge;
+               operation.kind == OperationKind::kMerge || operation.kind == OperationKind::kLink;
   blind_ = blind_ && operation.precondition.kind == Precondition::Kind::kNone &&
            (operation.kind == OperationKind::kPut || operation.kind == OperationKind::kDelete);
 }
@@ -150,6 +176,21 @@ void WriteBatch::AddRecord(OperationKind kind, const Collection& collection, std
   if (!status_.ok()) return;
   const std::string key = EncodeRowKey({.collection = collection.id, .id = id});
   Add({.kind = kind, .precondition = precondition, .key = key, .value = value});
+}
+
+void WriteBatch::AddLink(OperationKind kind, const Relation& relation, const LinkEnds& ends,
+                         const LinkData& data) {
+  if (!status_.ok()) return;
+  if (relation.id == 0) {
+    status_ = absl::InvalidArgumentError("the relation was never opened");
+  } else if (std::isnan(data.score)) {
+    status_ = absl::InvalidArgumentError("the score of a link is not a number");
+  } else {
+    status_ = CheckLinkEnds(ends.owner, ends.member);
+  }
+  if (!status_.ok()) return;
+  const std::string value = kind == OperationKind::kLink ? EncodeLinkData(data) : std::string();
+  Add({.kind = kind, .key = MemberRowKey(ends), .value = value});
 }
 
 }  // namespace millrace::storage

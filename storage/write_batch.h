@@ -9,6 +9,7 @@
 
 #include "millrace/storage/collection.h"
 #include "millrace/storage/document.h"
+#include "millrace/storage/relation.h"
 #include "millrace/storage/row_key.h"
 
 namespace millrace::storage {
@@ -29,14 +30,22 @@ struct Precondition {
 };
 
 // What an operation does to its row. The numbers are part of the log's format.
-enum class OperationKind : uint8_t { kPut = 1, kDelete = 2, kMerge = 3, kRequire = 4 };
+enum class OperationKind : uint8_t {
+  kPut = 1,
+  kDelete = 2,
+  kMerge = 3,
+  kRequire = 4,
+  kLink = 5,
+  kUnlink = 6,
+};
 
 // One operation as it stands in a batch. Value; views into the batch.
 struct Operation {
   OperationKind kind = OperationKind::kPut;
   Precondition precondition;
-  std::string_view key;    // Encoded row key.
-  std::string_view value;  // FlexBuffer bytes of a document; empty for kDelete and kRequire.
+  std::string_view key;  // Encoded row key; of a link its member's row.
+  // FlexBuffer bytes of a document, or the data of a link; else empty.
+  std::string_view value;
 };
 
 // Operations that are committed together or not at all. Every precondition is checked against the
@@ -58,6 +67,15 @@ class WriteBatch {
                      Precondition precondition = {});
   // A precondition alone; the record is not written.
   WriteBatch& Require(const Collection& collection, std::string_view id, Precondition precondition);
+  // Makes `member` a member of `owner`, or gives it another score. Both records exist, or are put
+  // by this batch. The link ends with either of them.
+  WriteBatch& Link(const Relation& relation, std::string_view owner, std::string_view member,
+                   double score = 0);
+  // Prepares a link that is no membership before Link activates it. A member stays one.
+  WriteBatch& Stage(const Relation& relation, std::string_view owner, std::string_view member,
+                    double score = 0);
+  // Ends a link, staged or not; if there is none it succeeds.
+  WriteBatch& Unlink(const Relation& relation, std::string_view owner, std::string_view member);
 
   size_t operation_count() const { return operation_count_; }
   // Encoded size of all operations; what kBytesMax bounds.
@@ -82,6 +100,8 @@ class WriteBatch {
  private:
   void AddRecord(OperationKind kind, const Collection& collection, std::string_view id,
                  std::string_view value, Precondition precondition);
+  void AddLink(OperationKind kind, const Relation& relation, const LinkEnds& ends,
+               const LinkData& data);
 
   std::string encoded_;
   size_t operation_count_ = 0;

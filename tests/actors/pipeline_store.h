@@ -52,6 +52,8 @@ class PipelineStore {
                 {.directory = directory_.File("log"), .file_bytes = uint64_t{1} << 20}, {}, *view_);
     ASSERT_TRUE(recovered.ok()) << recovered.status();
     recovered_ = std::make_unique<Recovered>(*std::move(recovered));
+    first_version_ = recovered_->active_first_version;
+    outcomes_ = recovered_->active_outcomes;
     transaction_ = std::make_unique<SharedTransaction>(*environment_, *std::move(permit));
     applier_ = std::make_unique<SliceApplier>(*environment_);
     transaction_->Add(*applier_);

@@ -171,6 +171,9 @@ class ModelTest : public ::testing::Test {
         case storage::OperationKind::kRequire:
           batch.Require(collection, operation.id, operation.precondition);
           break;
+        case storage::OperationKind::kLink:
+        case storage::OperationKind::kUnlink:
+          break;  // Links have a model of their own.
       }
     }
     return batch;
