@@ -337,8 +337,7 @@ void CatalogState::MakeMarks() {
     refusals[bad.owners] = bad.cause;
     refusals[bad.members] = bad.cause;
   }
-  marks_ =
-      std::make_shared<const storage::Marks>(std::move(indexes), std::move(relations), refusals);
+  marks_ = storage::MakeMarks(std::move(indexes), std::move(relations), refusals);
 }
 
 }  // namespace millrace

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -84,7 +83,7 @@ class CatalogState {
   std::map<std::string, storage::Relation, std::less<>> relations_;
   std::map<std::string, BadRelation, std::less<>> bad_relations_;
   storage::RelationId last_relation_ = 0;
-  storage::MarksRef marks_ = std::make_shared<const storage::Marks>();
+  storage::MarksRef marks_ = storage::MakeMarks();
 };
 
 }  // namespace millrace

@@ -288,6 +288,33 @@ absl::StatusOr<Collection> Engine::CreateCollection(std::string_view name) {
       .Wait(parts_->options.commit_timeout);
 }
 
+absl::StatusOr<IndexDefined> Engine::CreateIndex(const Collection& collection,
+                                                 const storage::IndexOptions& options) {
+  if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
+  return parts_->committer->Ask(DefineIndex{.collection = collection.id, .options = options})
+      .Wait(parts_->options.commit_timeout);
+}
+
+absl::StatusOr<IndexDropped> Engine::DropIndex(const Collection& collection,
+                                               std::string_view name) {
+  if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
+  return parts_->committer
+      ->Ask(millrace::DropIndex{.collection = collection.id, .name = std::string(name)})
+      .Wait(parts_->options.commit_timeout);
+}
+
+absl::StatusOr<storage::Relation> Engine::DefineRelation(const storage::RelationOptions& options) {
+  if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
+  return parts_->committer->Ask(millrace::DefineRelation{.options = options})
+      .Wait(parts_->options.commit_timeout);
+}
+
+absl::StatusOr<storage::Relation> Engine::OpenRelation(std::string_view name) {
+  absl::StatusOr<storage::Snapshot> snapshot = TakeSnapshot();
+  if (!snapshot.ok()) return snapshot.status();
+  return snapshot->FindRelation(name);
+}
+
 absl::StatusOr<std::vector<Collection>> Engine::ListCollections() {
   absl::StatusOr<storage::Snapshot> snapshot = TakeSnapshot();
   if (!snapshot.ok()) return snapshot.status();

@@ -16,6 +16,7 @@
 #include "millrace/messages/commit.h"
 #include "millrace/messages/error.h"
 #include "millrace/messages/fence.h"
+#include "millrace/messages/index.h"
 #include "millrace/runtime/actor_metrics.h"
 #include "millrace/runtime/clock.h"
 #include "millrace/runtime/reply.h"
@@ -96,6 +97,19 @@ class Engine {
   absl::StatusOr<storage::Collection> CreateCollection(std::string_view name);
   // All collections, by name.
   absl::StatusOr<std::vector<storage::Collection>> ListCollections();
+
+  // Defines an index, or defines it anew; durable when it returns. Over an empty collection it is
+  // complete at once; else lookups scan until it is built. Errors: DefineIndex, messages/index.h.
+  absl::StatusOr<IndexDefined> CreateIndex(const storage::Collection& collection,
+                                           const storage::IndexOptions& options);
+  // NotFound if there is no such index.
+  absl::StatusOr<IndexDropped> DropIndex(const storage::Collection& collection,
+                                         std::string_view name);
+  // Defines a relation, or finds it; durable when it returns. FailedPrecondition: it is defined
+  // otherwise.
+  absl::StatusOr<storage::Relation> DefineRelation(const storage::RelationOptions& options);
+  // NotFound if there is none of that name.
+  absl::StatusOr<storage::Relation> OpenRelation(std::string_view name);
 
   // Hands the batch to the Committer; blocks only while 16,384 commits or 64 MiB of them wait
   // already, at most until the timeout. The answer says that the batch is committed, visible, and

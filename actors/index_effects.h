@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <deque>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,7 +30,7 @@ namespace millrace {
 class IndexEffects {
  public:
   explicit IndexEffects(storage::CurrentRows& current)
-      : current_(current), marks_(std::make_shared<const storage::Marks>()) {}
+      : current_(current), marks_(storage::MakeMarks()) {}
 
   // What stands from the next batch on.
   void SetMarks(storage::MarksRef marks) { marks_ = std::move(marks); }

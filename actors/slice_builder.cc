@@ -168,7 +168,7 @@ absl::StatusOr<std::vector<Slice>> BuildSlices(const FlushJob& job,
   behind.insert(behind.end(), job.earlier.begin(), job.earlier.end());
   const storage::RowView before(job.earlier, *transaction, job.first_version - 1);
   const storage::RowView after(behind, *transaction, job.last_version);
-  const storage::Marks none;
+  const storage::Marks none{};
   DerivedChanges derived(job.marks != nullptr ? *job.marks : none, before, after,
                          job.first_version);
   OlderRows older(job.earlier, *transaction);

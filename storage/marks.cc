@@ -46,4 +46,9 @@ const std::vector<const MarkedIndex*>& Marks::ScopedBy(RelationId relation) cons
   return scoped != nullptr ? *scoped : none;
 }
 
+MarksRef MakeMarks(Marks::Indexes indexes, Marks::Relations relations,
+                   const Marks::Refusals& refusals) {
+  return std::make_shared<const Marks>(std::move(indexes), std::move(relations), refusals);
+}
+
 }  // namespace millrace::storage

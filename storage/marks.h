@@ -67,11 +67,13 @@ class Marks {
   const Relations& relations() const { return relations_; }
 
  private:
-  const Indexes indexes_;
-  const Relations relations_;
+  Indexes indexes_;
+  Relations relations_;
   std::map<CollectionId, CollectionMarks> collections_;
   std::map<RelationId, std::vector<const MarkedIndex*>> scoped_;
 };
 using MarksRef = std::shared_ptr<const Marks>;
+MarksRef MakeMarks(Marks::Indexes indexes = {}, Marks::Relations relations = {},
+                   const Marks::Refusals& refusals = {});
 
 }  // namespace millrace::storage

@@ -13,6 +13,7 @@
 #include "millrace/storage/lease.h"
 #include "millrace/storage/lease_registry.h"
 #include "millrace/storage/live_view.h"
+#include "millrace/storage/lookup.h"
 #include "millrace/storage/meta.h"
 #include "millrace/storage/record.h"
 #include "millrace/storage/row_cursor.h"
@@ -173,6 +174,88 @@ absl::StatusOr<std::vector<Collection>> Snapshot::ListCollections() const {
   }
   if (!cursor.status().ok()) return cursor.status();
   return collections;
+}
+
+// Calls `use` with the lookups of this snapshot, or answers why it has ended.
+template <typename Use>
+auto Snapshot::WithLookup(Use use) const {
+  using Result = decltype(use(std::declval<const Lookup&>()));
+  const LeaseCall call(*lease_);
+  if (!call.ok()) return Result(call.status());
+  const RowView view = holdings_->View(version_);
+  const auto ended = [this] { return lease_->ended() ? lease_->EndedStatus() : absl::OkStatus(); };
+  return use(Lookup(view, ended));
+}
+
+absl::StatusOr<IndexDefinition> Snapshot::FindIndex(const Collection& collection,
+                                                    std::string_view name) const {
+  return WithLookup([&](const Lookup& lookup) { return lookup.FindIndex(collection.id, name); });
+}
+
+absl::StatusOr<std::vector<IndexInfo>> Snapshot::ListIndexes() const {
+  return WithLookup([](const Lookup& lookup) { return lookup.ListIndexes(); });
+}
+
+absl::StatusOr<FoundPage> Snapshot::Find(const IndexDefinition& index, const IndexQuery& query,
+                                         absl::FunctionRef<bool(const RecordRef&)> visit) const {
+  return WithLookup([&](const Lookup& lookup) {
+    return lookup.Find(index, query, [&visit](const Lookup::Found& found) {
+      return visit({.id = found.id, .version = found.version, .document = found.document});
+    });
+  });
+}
+
+absl::StatusOr<Record> Snapshot::FindUnique(const IndexDefinition& index, const IndexValue& value,
+                                            std::string_view owner) const {
+  if (!index.unique()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("index '", index.name,
+                     "' may have many records for a value; FindUnique is for unique "
+                     "indexes, use Find"));
+  }
+  std::optional<Record> found;
+  const absl::StatusOr<FoundPage> page =
+      Find(index, {.equal = value, .owner = std::string(owner), .limit = 1},
+           [&found](const RecordRef& record) {
+             found = Record{std::string(record.id), record.version,
+                            Document::FromTrustedBytes(std::string(record.document))};
+             return true;
+           });
+  if (!page.ok()) return page.status();
+  if (!found.has_value()) return absl::NotFoundError("");
+  return *std::move(found);
+}
+
+absl::StatusOr<uint64_t> Snapshot::CountFound(const IndexDefinition& index,
+                                              const IndexQuery& query) const {
+  const absl::StatusOr<FoundPage> page =
+      Find(index, query, [](const RecordRef& /*record*/) { return true; });
+  if (!page.ok()) return page.status();
+  return page->count;
+}
+
+absl::StatusOr<Relation> Snapshot::FindRelation(std::string_view name) const {
+  return WithLookup([&](const Lookup& lookup) { return lookup.FindRelation(name); });
+}
+
+absl::StatusOr<std::vector<Relation>> Snapshot::ListRelations() const {
+  return WithLookup([](const Lookup& lookup) { return lookup.ListRelations(); });
+}
+
+absl::StatusOr<FoundPage> Snapshot::Members(const Relation& relation, std::string_view owner,
+                                            const LinkQuery& query,
+                                            absl::FunctionRef<bool(const LinkRef&)> visit) const {
+  return WithLookup([&](const Lookup& lookup) {
+    return lookup.Links(relation, owner, /*of_owner=*/true, query, visit);
+  });
+}
+
+absl::StatusOr<FoundPage> Snapshot::Owners(const Relation& relation, std::string_view member,
+                                           const LinkQuery& query,
+                                           absl::FunctionRef<bool(const LinkRef&)> visit) const {
+  return WithLookup([&](const Lookup& lookup) {
+    return lookup.Links(relation, member, /*of_owner=*/false, query, visit);
+  });
 }
 
 }  // namespace millrace::storage

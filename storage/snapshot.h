@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 
 #include "millrace/storage/document.h"
+#include "millrace/storage/index_query.h"
 #include "millrace/storage/row_key.h"
 #include "millrace/storage/write_batch.h"
 
@@ -82,8 +83,38 @@ class Snapshot {
   // All of them, by name.
   absl::StatusOr<std::vector<Collection>> ListCollections() const;
 
+  // The index of that name. NotFound if there is none; FailedPrecondition: a newer version made it.
+  absl::StatusOr<IndexDefinition> FindIndex(const Collection& collection,
+                                            std::string_view name) const;
+  // All of all collections, those that cannot be used included.
+  absl::StatusOr<std::vector<IndexInfo>> ListIndexes() const;
+  // Calls `visit` for each record that has the value in the index, ordered by value, then id, until
+  // it returns false. Each is judged as it is in this snapshot. (Text is ordered by its first 120
+  // bytes.) InvalidArgument: a query that cannot be. NotFound: the index was dropped.
+  absl::StatusOr<FoundPage> Find(const IndexDefinition& index, const IndexQuery& query,
+                                 absl::FunctionRef<bool(const RecordRef&)> visit) const;
+  // The record that has the value in a unique index; NotFound (with an empty message) if none has.
+  // InvalidArgument: the index is not unique. `owner` is for a scoped index.
+  absl::StatusOr<Record> FindUnique(const IndexDefinition& index, const IndexValue& value,
+                                    std::string_view owner = "") const;
+  // How many records `query` finds.
+  absl::StatusOr<uint64_t> CountFound(const IndexDefinition& index, const IndexQuery& query) const;
+
+  absl::StatusOr<Relation> FindRelation(std::string_view name) const;
+  absl::StatusOr<std::vector<Relation>> ListRelations() const;
+  // Calls `visit` for each member of the owner in the relation's order, or for each owner of the
+  // member by id, until it returns false. InvalidArgument: no possible id.
+  absl::StatusOr<FoundPage> Members(const Relation& relation, std::string_view owner,
+                                    const LinkQuery& query,
+                                    absl::FunctionRef<bool(const LinkRef&)> visit) const;
+  absl::StatusOr<FoundPage> Owners(const Relation& relation, std::string_view member,
+                                   const LinkQuery& query,
+                                   absl::FunctionRef<bool(const LinkRef&)> visit) const;
+
  private:
   class Holdings;
+  template <typename Use>
+  auto WithLookup(Use use) const;
   Snapshot(std::shared_ptr<LeaseRegistry> leases, std::unique_ptr<Lease> lease,
            const Holdings* holdings, Version version);
 

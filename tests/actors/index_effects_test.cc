@@ -226,9 +226,8 @@ TEST_F(IndexEffectsTest, AScopedValueIsUniqueForEachOwner) {
 }
 
 TEST_F(IndexEffectsTest, ACollectionThatANewerVersionIndexesTakesNoWrites) {
-  store_.effects().SetMarks(std::make_shared<const storage::Marks>(
-      storage::Marks::Indexes(), storage::Marks::Relations(),
-      storage::Marks::Refusals{{kPeople.id, absl::FailedPreconditionError("newer")}}));
+  store_.effects().SetMarks(
+      storage::MakeMarks({}, {}, {{kPeople.id, absl::FailedPreconditionError("newer")}}));
   EXPECT_THAT(Refused(Put("a", "{}")), HasSubstr("newer"));
   EXPECT_TRUE(Accept(WriteBatch().Put(kTeams, "t", Json("{}"))).ok());
 }

@@ -55,8 +55,7 @@ class IndexedStore {
   }
   // After a change of indexes().
   void SetMarks() {
-    marks_ =
-        std::make_shared<const storage::Marks>(indexes_, relations_, storage::Marks::Refusals());
+    marks_ = storage::MakeMarks(indexes_, relations_);
     effects_->SetMarks(marks_);
   }
 
