@@ -6,33 +6,11 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "millrace/tools/document_line.h"
 #include "millrace/tools/open_store.h"
 #include "millrace/tools/verbs.h"
 
 namespace millrace {
-namespace {
-
-// The document with its id first, as _id. One that has an _id has it equal: shown as it is stored.
-void AppendScanLine(const storage::RecordRef& record, std::string* out) {
-  const storage::DocumentView document(record.document);
-  out->append("{\"_id\":");
-  const std::optional<storage::FieldValue> own = document.Field("_id");
-  if (own.has_value() && std::holds_alternative<int64_t>(*own)) {
-    absl::StrAppend(out, std::get<int64_t>(*own));
-  } else if (own.has_value() && std::holds_alternative<uint64_t>(*own)) {
-    absl::StrAppend(out, std::get<uint64_t>(*own));
-  } else {
-    storage::AppendJsonString(record.id, out);
-  }
-  const size_t size = out->size();
-  out->push_back(',');
-  document.AppendJsonMembers("_id", out);
-  if (out->size() == size + 1) out->pop_back();
-  out->append("}\n");
-}
-
-}  // namespace
-
 ExitCode RunScan(const Arguments& arguments, Console& console) {
   const absl::StatusOr<std::optional<uint64_t>> limit = arguments.Number("limit");
   if (!limit.ok()) {
@@ -52,7 +30,7 @@ ExitCode RunScan(const Arguments& arguments, Console& console) {
       snapshot->Scan(opened->collection, {.prefix = arguments.Value("prefix").value_or("")},
                      [&](const storage::RecordRef& record) {
                        line.clear();
-                       AppendScanLine(record, &line);
+                       AppendDocumentLine(record, &line);
                        console.Print(line);
                        return --left > 0 && console.can_print();
                      });

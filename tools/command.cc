@@ -19,8 +19,8 @@ struct Verb {
   ExitCode (*run)(const Arguments&, Console&);
 };
 
-const std::vector<Verb>& Verbs() {
-  static const std::vector<Verb>& verbs = *new std::vector<Verb>{
+std::vector<Verb> StoreVerbs() {
+  return {
       {{.name = "import",
         .operands = {"STORE", "COLLECTION", "FILE|-"},
         .summary = "Imports the records of a file, or of standard input.",
@@ -71,6 +71,66 @@ const std::vector<Verb>& Verbs() {
         .options = {{"json", "", "as one JSON object"}}},
        RunVerify},
   };
+}
+
+std::vector<Verb> IndexVerbs() {
+  return {
+      {{.name = "find",
+        .operands = {"STORE", "COLLECTION", "INDEX", "VALUE|-"},
+        .summary = "Prints the documents that have a value, as an index finds them.",
+        .details =
+            "A value is a number, true, false or text; '\"12\"' is text. - is all values, or\n"
+            "those of the range. Exit code 1 if nothing is found.",
+        .options = {{"prefix", "", "the value is what text begins with"},
+                    {"from", "VALUE", "values from this one on"},
+                    {"to", "VALUE", "values below this one"},
+                    {"owner", "ID", "whose members, of a scoped index"},
+                    {"reverse", "", "from the highest value down"},
+                    {"limit", "N", "at most N documents"}}},
+       RunFind},
+      {{.name = "index create",
+        .operands = {"STORE", "COLLECTION", "FIELD"},
+        .summary = "Defines an index over a field, or a path to it (address.city).",
+        .options = {{"unique", "", "a value has one document only"},
+                    {"scope", "RELATION", "one scope for each owner of the relation"},
+                    {"name", "TEXT", "what it is called (default: FIELD, or FIELD@RELATION)"}}},
+       RunIndexCreate},
+      {{.name = "index list", .operands = {"STORE"}, .summary = "Prints the indexes, one a line."},
+       RunIndexList},
+      {{.name = "index drop",
+        .operands = {"STORE", "COLLECTION", "INDEX"},
+        .summary = "Drops an index. Exit code 1 if there is none."},
+       RunIndexDrop},
+      {{.name = "link",
+        .operands = {"STORE", "RELATION", "OWNER", "MEMBER"},
+        .summary = "Makes a document a member of another.",
+        .details = "With --owners and --members the relation is defined if it is not.",
+        .options = {{"score", "NUMBER", "orders the members (default: 0)"},
+                    {"owners", "COLLECTION", "where the owners are"},
+                    {"members", "COLLECTION", "where the members are"},
+                    {"order", "id|score|insertion", "how members are ordered (default: id)"},
+                    {"max", "N", "members of one owner, at most (default: any number)"}}},
+       RunLink},
+      {{.name = "unlink",
+        .operands = {"STORE", "RELATION", "OWNER", "MEMBER"},
+        .summary = "Ends a membership; if there is none it succeeds."},
+       RunUnlink},
+      {{.name = "members",
+        .operands = {"STORE", "RELATION", "OWNER"},
+        .summary = "Prints the members of a document and their scores, one a line, in order.",
+        .options = {{"reverse", "", "from the last down"},
+                    {"staged", "", "those that are prepared, instead"},
+                    {"limit", "N", "at most N members"}}},
+       RunMembers},
+  };
+}
+
+const std::vector<Verb>& Verbs() {
+  static const std::vector<Verb>& verbs = *new std::vector<Verb>([] {
+    std::vector<Verb> all = StoreVerbs();
+    for (const Verb& verb : IndexVerbs()) all.push_back(verb);
+    return all;
+  }());
   return verbs;
 }
 
@@ -109,14 +169,19 @@ ExitCode RunCommand(absl::Span<const std::string_view> words, Console& console) 
     console.Print("millrace " MILLRACE_VERSION "\n");
     return Finish(ExitCode::kOk, console);
   }
-  const auto verb = std::find_if(Verbs().begin(), Verbs().end(),
-                                 [&words](const Verb& v) { return v.spec.name == words.front(); });
+  // Some have two words: "index list".
+  std::string two_words(words.front());
+  if (words.size() > 1) absl::StrAppend(&two_words, " ", ToAbsl(words[1]));
+  const auto verb = std::find_if(Verbs().begin(), Verbs().end(), [&](const Verb& v) {
+    return v.spec.name == words.front() || v.spec.name == two_words;
+  });
   if (verb == Verbs().end()) {
     console.Complain(absl::StrCat("unknown verb '", ToAbsl(words.front()),
                                   "'; 'millrace --help' lists the verbs"));
     return ExitCode::kUsage;
   }
-  const absl::StatusOr<Arguments> arguments = ParseArguments(verb->spec, words.subspan(1));
+  const absl::StatusOr<Arguments> arguments =
+      ParseArguments(verb->spec, words.subspan(verb->spec.name == words.front() ? 1 : 2));
   if (!arguments.ok()) {
     console.Complain(
         absl::StrCat(arguments.status().message(), "\nusage: ", UsageLine(verb->spec)));

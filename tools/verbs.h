@@ -15,6 +15,13 @@ ExitCode RunDelete(const Arguments& arguments, Console& console);
 ExitCode RunScan(const Arguments& arguments, Console& console);
 ExitCode RunCount(const Arguments& arguments, Console& console);
 ExitCode RunStat(const Arguments& arguments, Console& console);
+ExitCode RunIndexCreate(const Arguments& arguments, Console& console);
+ExitCode RunIndexList(const Arguments& arguments, Console& console);
+ExitCode RunIndexDrop(const Arguments& arguments, Console& console);
+ExitCode RunFind(const Arguments& arguments, Console& console);
+ExitCode RunLink(const Arguments& arguments, Console& console);
+ExitCode RunUnlink(const Arguments& arguments, Console& console);
+ExitCode RunMembers(const Arguments& arguments, Console& console);
 ExitCode RunVerify(const Arguments& arguments, Console& console);
 
 }  // namespace millrace

@@ -56,6 +56,52 @@ class CommandTest : public ::testing::Test {
   const std::string store_ = directory_.File("store");
 };
 
+TEST_F(CommandTest, IndexesAreCreatedListedSearchedAndDropped) {
+  Expect({"put", store_, "people", "z", "{}"}, ExitCode::kOk, "");
+  Expect({"delete", store_, "people", "z"}, ExitCode::kOk, "");
+  Expect({"index", "create", store_, "people", "mail", "--unique"}, ExitCode::kOk, "");
+  Expect({"index", "create", store_, "people", "age"}, ExitCode::kOk, "");
+  Expect({"put", store_, "people", "ada", R"({"age":36,"mail":"a@x"})"}, ExitCode::kOk, "");
+  Expect({"put", store_, "people", "alan", R"({"age":41,"mail":"b@x"})"}, ExitCode::kOk, "");
+  ExpectFailure({"put", store_, "people", "eve", R"({"mail":"a@x"})"}, ExitCode::kFailed,
+                "record 'ada' has it");
+  Expect({"index", "list", store_}, ExitCode::kOk,
+         "people  age  multi  age  online\npeople  mail  unique  mail  online\n");
+  const std::string ada = std::string(R"({"_id":"ada","age":36,"mail":"a@x"})") + "\n";
+  const std::string alan = std::string(R"({"_id":"alan","age":41,"mail":"b@x"})") + "\n";
+  Expect({"find", store_, "people", "mail", "a@x"}, ExitCode::kOk, ada);
+  Expect({"find", store_, "people", "mail", "b", "--prefix"}, ExitCode::kOk, alan);
+  Expect({"find", store_, "people", "age", "36.0"}, ExitCode::kOk, ada);
+  Expect({"find", store_, "people", "age", "-", "--from=30", "--reverse"}, ExitCode::kOk,
+         alan + ada);
+  Expect({"find", store_, "people", "age", "-", "--to=41", "--limit=5"}, ExitCode::kOk, ada);
+  Expect({"find", store_, "people", "age", "1"}, ExitCode::kNotFound, "");
+  ExpectFailure({"find", store_, "people", "name", "x"}, ExitCode::kNotFound, "no index 'name'");
+  ExpectFailure({"index", "create", store_, "people", "a..b"}, ExitCode::kBadData, "single dots");
+  Expect({"index", "drop", store_, "people", "age"}, ExitCode::kOk, "");
+  ExpectFailure({"index", "drop", store_, "people", "age"}, ExitCode::kNotFound, "no index 'age'");
+  ExpectFailure({"index", "polish", store_}, ExitCode::kUsage, "unknown verb");
+  const CommandResult scanned = Run({"index", "create", store_, "people", "age"});
+  EXPECT_EQ(scanned.exit_code, 0);
+  EXPECT_THAT(scanned.err, HasSubstr("not built"));
+}
+
+TEST_F(CommandTest, MembersAreLinkedListedAndUnlinked) {
+  for (const char* id : {"a", "b"}) Expect({"put", store_, "people", id, "{}"}, ExitCode::kOk, "");
+  Expect({"put", store_, "teams", "t", "{}"}, ExitCode::kOk, "");
+  ExpectFailure({"link", store_, "staff", "t", "a"}, ExitCode::kNotFound, "--owners");
+  Expect({"link", store_, "staff", "t", "a", "--owners=teams", "--members=people", "--order=score",
+          "--score=2", "--max=2"},
+         ExitCode::kOk, "");
+  Expect({"link", store_, "staff", "t", "b", "--score=1"}, ExitCode::kOk, "");
+  Expect({"members", store_, "staff", "t"}, ExitCode::kOk, "b  1\na  2\n");
+  Expect({"members", store_, "staff", "t", "--reverse", "--limit=1"}, ExitCode::kOk, "a  2\n");
+  ExpectFailure({"link", store_, "staff", "t", "c"}, ExitCode::kFailed, "does not exist");
+  ExpectFailure({"link", store_, "staff", "t", "a", "--score=x"}, ExitCode::kUsage, "number");
+  Expect({"unlink", store_, "staff", "t", "b"}, ExitCode::kOk, "");
+  Expect({"members", store_, "staff", "t"}, ExitCode::kOk, "a  2\n");
+}
+
 TEST_F(CommandTest, PutGetCountScanDelete) {
   Expect({"put", store_, "people", "b", R"({"z":1.0,"a":[true,null]})"}, ExitCode::kOk, "");
   Expect({"put", store_, "people", "a", "-"}, ExitCode::kOk, "", " {\"name\" :\n\"x\"}\n");
