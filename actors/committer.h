@@ -159,6 +159,7 @@ class Committer final
   void SendFlights() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Degrade(const absl::Status& cause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void FinishFlush(const FlushPublished& published) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  bool NothingCameBack() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   // What back-pressure counts: L0, and results of streams.
   uint64_t UnflushedBytes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   // Retired buffers that nobody but snapshots can be holding.

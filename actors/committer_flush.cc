@@ -42,9 +42,11 @@ void Committer::Handle(Fence fence, Reply<FlushReceipt> reply) {
 
 void Committer::Handle(Drain /*drain*/, Reply<FlushReceipt> reply) {
   if (!log_failure_.ok()) return reply.Send(log_failure_);
-  if (flights_.empty()) return reply.Send(Published());
+  Version version = flights_.empty() ? storage::kNoVersion : flights_.back().job.last_version;
+  if (!waiters_.empty()) version = std::max(version, waiters_.rbegin()->first);
+  if (version <= flushed_version()) return reply.Send(Published());
   if (!degraded_.ok()) return reply.Send(degraded_);
-  waiters_.emplace(flights_.back().job.last_version, std::move(reply));
+  waiters_.emplace(version, std::move(reply));
 }
 
 void Committer::Handle(Resume /*resume*/, Reply<FlushReceipt> reply) {
@@ -67,8 +69,16 @@ void Committer::Handle(Answer<FlushPublished> answer) {
 }
 
 // Of several flushes that come back the first names the cause. Whoever waits is answered: nobody
-// can say how long it will take.
+// can say how long it will take. An engine that stops leaves them to the next open.
 void Committer::Degrade(const absl::Status& cause) {
+  if (stopping_) {
+    const absl::Status final_cause = neighbours_.health.final_cause();
+    return FailWaiters(!final_cause.ok() ? final_cause
+                                         : absl::CancelledError(absl::StrCat(
+                                               "the engine is stopping, the next open flushes what "
+                                               "could not be: ",
+                                               cause.message())));
+  }
   if (degraded_.ok()) {
     degraded_ = WithDegraded(absl::Status(
         cause.code(), absl::StrCat("the engine is degraded, flushes fail: ", cause.message(),
@@ -77,7 +87,7 @@ void Committer::Degrade(const absl::Status& cause) {
     neighbours_.health.SetDegraded(degraded_);
   }
   FailWaiters(degraded_);
-  if (!stopping_) SetTimer(kProbeTimer, options_.probe_interval);
+  SetTimer(kProbeTimer, options_.probe_interval);
 }
 
 // Everything the finalizer does not have, in order: after an open, or when flushes came back.
@@ -113,9 +123,7 @@ void Committer::FinishFlush(const FlushPublished& published) {
   neighbours_.streamers[streamer]
       ->Tell(Retired{.buffer = std::move(retired), .log_floor = log_floor})
       .IgnoreError();  // Refused at stop: then it is freed here, and the next open recycles.
-  const bool all_sent = std::all_of(flights_.begin(), flights_.end(),
-                                    [](const Flight& flight) { return flight.sent; });
-  if (!degraded_.ok() && all_sent) {
+  if (!degraded_.ok() && NothingCameBack()) {
     LOG(INFO) << "Committer: flushes succeed again";
     degraded_ = absl::OkStatus();
     neighbours_.health.SetDegraded(degraded_);
@@ -128,6 +136,11 @@ uint64_t Committer::BytesOfSnapshots() {
   const uint64_t retired = l0_->RetiredBytes();
   const uint64_t carried = flights_.empty() ? 0 : flights_.front().carried_bytes;
   return retired - std::min(retired, carried);
+}
+
+bool Committer::NothingCameBack() const {
+  return std::all_of(flights_.begin(), flights_.end(),
+                     [](const Flight& flight) { return flight.sent; });
 }
 
 uint64_t Committer::UnflushedBytes() {
@@ -152,7 +165,7 @@ void Committer::FailWaiters(const absl::Status& status) {
 
 bool Committer::WantsRotation() {
   if (active_first_version_ == storage::kNoVersion) return false;
-  if (stopping_) return degraded_.ok() && !last_rotation_tried_;
+  if (stopping_) return NothingCameBack() && !last_rotation_tried_;
   if (!waiters_.empty() && waiters_.rbegin()->first >= active_first_version_) return true;
   return RotationIsDue();
 }

@@ -55,7 +55,7 @@ void FlushFinalizer::Handle(StopRetrying /*stop*/) {
   retrying_ = false;
   for (size_t i = 0; i < flights_.size(); ++i) {
     if (flights_[i].state != State::kDelayed) continue;
-    return GiveBackFrom(i, absl::CancelledError("the engine is stopping"));
+    return GiveBackFrom(i, flights_[i].failure);
   }
 }
 
@@ -202,6 +202,7 @@ void FlushFinalizer::FailAttempt(size_t index, const absl::Status& cause) {
     delay *= 2;
   metrics_.retried.Add();
   ++flight.failure_count;
+  flight.failure = cause;
   ++flight.job.attempt;
   flight.state = State::kDelayed;
   flight.due = clock().Now() + std::min(delay, options_.retry_delay_max);
@@ -211,7 +212,7 @@ void FlushFinalizer::FailAttempt(size_t index, const absl::Status& cause) {
 }
 
 // In order, so that the Committer hears the cause first.
-void FlushFinalizer::GiveBackFrom(size_t index, const absl::Status& cause) {
+void FlushFinalizer::GiveBackFrom(size_t index, absl::Status cause) {
   next_sequence_ = flights_[index].job.sequence;
   for (size_t i = index; i < flights_.size(); ++i) {
     flights_[i].reply.Send(i == index ? cause

@@ -80,6 +80,7 @@ class FlushFinalizer final
     uint64_t result_bytes = 0;  // Of the slices.
     size_t next_slice = 0;
     uint32_t failure_count = 0;
+    absl::Status failure;  // The last one.
   };
 
   void NoteDepths() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
@@ -88,7 +89,7 @@ class FlushFinalizer final
   void EndPublishing() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Publish(Flight& flight) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void FailAttempt(size_t index, const absl::Status& cause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
-  void GiveBackFrom(size_t index, const absl::Status& cause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void GiveBackFrom(size_t index, absl::Status cause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
 
   // Constant after construction.
   const Options options_;

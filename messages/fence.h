@@ -32,8 +32,8 @@ struct Fence {
   storage::Version version = storage::kNoVersion;
 };
 
-// Asks the Committer to answer once everything that is rotated now is published. Rotates nothing,
-// and waits for no flush that is rotated later. Errors: as for Fence.
+// Asks the Committer to answer once everything is published that is rotated now, or that a fence
+// waits for. Rotates nothing itself, and waits for no flush that comes later. Errors: as for Fence.
 struct Drain {
   using ReplyType = FlushReceipt;
 };

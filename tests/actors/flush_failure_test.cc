@@ -1,6 +1,8 @@
 // Flushes that fail, stepped by hand: streams that cannot read, streams that hang, senders that
 // stop. Each is tried again in order, bounded; then the engine is Degraded, and recovers.
 
+#include <filesystem>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -238,6 +240,49 @@ TEST_F(FlushFailureTest, CommitsGoOnToTheHardLimitAndAreToldTheReason) {
   EXPECT_TRUE(welcome.Wait().ok());
   FlushAll();
   EXPECT_EQ(L1Count(), count + 1);
+}
+
+// LMDB must not get ahead of the log: without the sync nothing is sealed, and the ticket says why.
+TEST_F(FlushFailureTest, RotationWhoseSyncFailsConsumesNothingAndIsTheEnd) {
+  Start(NeverRotate());
+  Pending<CommitReceipt> commit = Send(SteppedPipeline::Put("a", 1), Durability::kNone);
+  driver_->StepUntilIdle();
+  ASSERT_TRUE(commit.Wait().ok());
+  files_.Fail({.call = testing::FileCall::kSync});
+  const absl::Status status = AskFence().Wait().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(status.ToString(), HasSubstr("the commit log failed"));
+  EXPECT_EQ(metrics_.rotated.Get(), 0u);
+  EXPECT_EQ(L1().head.id, 0u);
+  EXPECT_EQ(Count(), 1) << "what was published stays readable";
+}
+
+// Files that cannot be recycled are kept for the next flush; nobody waits for that.
+TEST_F(FlushFailureTest, LogFilesThatCannotBeRecycledAreRecycledLater) {
+  Start(NeverRotate());
+  const auto fill_files = [this](int count) {
+    const storage::Document document =
+        *storage::DocumentBuilder().Set("t", std::string(1'000'000, 'x')).Finish();
+    for (int i = 0; i < 4 * count; ++i) {
+      Send(storage::WriteBatch().Put(people_, "large", document), Durability::kNone);
+      driver_->StepUntilIdle();
+    }
+  };
+  const auto log_files = [this] {
+    return std::distance(std::filesystem::directory_iterator(directory_.File("log")), {});
+  };
+  fill_files(7);
+  const auto before = log_files();
+  EXPECT_GE(before, 7);
+  files_.Fail({.call = testing::FileCall::kRemove, .forever = true});
+  FlushAll();
+  EXPECT_TRUE(files_.struck());
+  EXPECT_EQ(L1().head.log_floor, committer_->log().current_file());
+  EXPECT_GE(log_files(), before - 1);
+  files_.Heal();
+  Put("a", 1);
+  FlushAll();
+  EXPECT_LE(log_files(), 4) << "the current one, the next, two spares";
 }
 
 }  // namespace

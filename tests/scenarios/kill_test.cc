@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <random>
@@ -39,30 +40,47 @@ class KillTest : public ::testing::Test {
     testing::ChildProcess child(
         {MILLRACE_KILL_CHILD, "commit", directory_.path(), std::to_string(seed)});
     std::string bytes;
-    bool killed = answer_count == 0;
     std::array<char, 16 * sizeof(KillAnswer)> chunk;
-    if (killed) {
+    if (answer_count == 0) {
       bytes.append(chunk.data(), child.Read(chunk.data(), chunk.size(), timeout_ms));
       child.Kill();
     }
-    // To the end of the pipe: what was reported before the kill counts.
+    Collect(child, answer_count == 0 ? ~uint64_t{0} : answer_count, std::move(bytes));
+  }
+
+  // Lets a child work until the shim kills it, as the rule says; false if it has not come to that
+  // when it has reported `answer_max` commits.
+  bool RunToFault(const std::string& rule, uint64_t seed, uint64_t answer_max) {
+    testing::ChildProcess child({"/usr/bin/env", "LD_PRELOAD=" MILLRACE_IO_SHIM_PATH,
+                                 "ASAN_OPTIONS=verify_asan_link_order=0",
+                                 "MILLRACE_IO_FAULTS=" + rule, MILLRACE_KILL_CHILD, "commit",
+                                 directory_.path(), std::to_string(seed)});
+    return !Collect(child, answer_max, "");
+  }
+
+  // What the child reports, to the end of the pipe: what was reported before the kill counts. Kills
+  // it after so many answers, and says whether it did. `bytes` were read before.
+  bool Collect(testing::ChildProcess& child, uint64_t answer_max, std::string bytes) {
+    bool killed = false;
+    std::array<char, 16 * sizeof(KillAnswer)> chunk;
     while (const size_t size = child.Read(chunk.data(), chunk.size())) {
       bytes.append(chunk.data(), size);
-      if (killed || bytes.size() / sizeof(KillAnswer) < answer_count) continue;
+      if (killed || bytes.size() / sizeof(KillAnswer) < answer_max) continue;
       child.Kill();
       killed = true;
     }
     const int status = child.Wait();
-    ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
         << "the child ended by itself: " << status;
-    ASSERT_EQ(bytes.size() % sizeof(KillAnswer), 0u);
+    EXPECT_EQ(bytes.size() % sizeof(KillAnswer), 0u);
     for (size_t offset = 0; offset < bytes.size(); offset += sizeof(KillAnswer)) {
       KillAnswer answer;
       std::memcpy(&answer, bytes.data() + offset, sizeof(answer));
-      ASSERT_EQ(answered_[answer.thread].count(answer.batch), 0u);
+      EXPECT_EQ(answered_[answer.thread].count(answer.batch), 0u);
       answered_[answer.thread][answer.batch] = answer.version;
       ++answer_count_;
     }
+    return killed;
   }
 
   void CheckStore() {
@@ -170,6 +188,34 @@ TEST_F(KillTest, StoreHoldsAPrefixWithEveryAnsweredCommit) {
   ASSERT_NO_FATAL_FAILURE(CheckStore());
   EXPECT_GT(answer_count_, kill_count);
   std::cout << kill_count << " kills, " << answer_count_ << " answered commits" << std::endl;
+}
+
+// At each step of rotate (the log's sync), slice and publish (LMDB's pages, sync and meta page),
+// preparing and recycling log files: before it, and so after the one before.
+TEST_F(KillTest, KilledAtAnyStepOfAFlushTheStoreHoldsAPrefixAndTheFlushIsResumed) {
+  std::mt19937_64 random(testing::Seed());
+  const char* const steps[] = {
+      "fdatasync path=/log/",              // Rotate owes a sync to what was not durable.
+      "writev path=store.mdb",             // Pages of a slice.
+      "pwrite path=store.mdb",             // A single page, or the meta page.
+      "fdatasync path=store.mdb",          // Between pages and meta page.
+      "pwrite path=store.mdb below=8192",  // The meta page: the publication itself.
+      "rename path=/log/",                 // A file recycled, or made ready.
+      "fsync path=/log",                   // The directory, behind it.
+      "pwrite path=/log/",
+  };
+  uint64_t fault_count = 0;
+  for (const char* step : steps) {
+    for (uint64_t round = 0; round < testing::Scaled(5); ++round) {
+      const std::string rule = absl::StrCat(step, " nth=", 1 + random() % 25, " kill");
+      SCOPED_TRACE(rule);
+      fault_count += RunToFault(rule, random(), 6'000) ? 1 : 0;
+      ASSERT_NO_FATAL_FAILURE(CheckStore());
+      if (HasFailure()) return;
+    }
+  }
+  EXPECT_GT(fault_count, testing::Scaled(5) * std::size(steps) / 2) << "most steps are come to";
+  std::cout << fault_count << " kills, " << answer_count_ << " answered commits" << std::endl;
 }
 
 }  // namespace

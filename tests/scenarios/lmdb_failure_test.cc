@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iostream>
 #include <string>
+#include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -207,6 +208,76 @@ TEST(LmdbFailureTest, ShortWritesUnderLmdbHoldFlushesBackUntilThereIsRoom) {
   if (RanWithIoShim()) return;
   FillAndEmpty("writev path=store.mdb forever short=5000; pwrite path=store.mdb forever short=100",
                "the disk has");
+}
+
+// So often in a row, LMDB finds the disk full.
+std::string FullDisk(int times) {
+  std::string rules;
+  for (int i = 0; i < times; ++i) {
+    rules += "pwrite path=store.mdb from=8192 errno=28; writev path=store.mdb errno=28; ";
+  }
+  return rules;
+}
+
+TEST(LmdbFailureTest, FlushThatFailsAFewTimesIsPublishedAndItsTicketSaysSo) {
+  if (RanWithIoShim()) return;
+  for (const int times : {1, 3}) {
+    SCOPED_TRACE(times);
+    TemporaryDirectory directory;
+    auto engine = OpenEngine(directory.path(), SmallL0());
+    const Collection collection = NumberedCollection(*engine);
+    int number = 0;
+    ASSERT_TRUE(CommitUntilRefused(*engine, collection, &number, 6).ok());
+    SetIoFaults(FullDisk(times).c_str());
+    const auto flushed = engine->Flush().Wait(testing::kPatience);
+    ASSERT_TRUE(flushed.ok()) << flushed.status();
+    const EngineStatus status = engine->GetStatus();
+    EXPECT_GT(status.flush.retried, 0u);
+    EXPECT_EQ(status.flush.abandoned, 0u);
+    EXPECT_TRUE(status.health.ok()) << status.health;
+    ExpectExactly(*engine, number);
+  }
+}
+
+// The disk fills up, the engine degrades, space returns: all of it without reopening.
+TEST(LmdbFailureTest, FullDiskDegradesTheEngineUntilItIsResumedOrProbes) {
+  if (RanWithIoShim()) return;
+  for (const bool resume : {true, false}) {
+    SCOPED_TRACE(resume);
+    TemporaryDirectory directory;
+    EngineOptions options = SmallL0();
+    options.flush_retries_max = 2;
+    auto engine = OpenEngine(directory.path(), options);
+    const Collection collection = NumberedCollection(*engine);
+    int number = 0;
+    ASSERT_TRUE(CommitUntilRefused(*engine, collection, &number, 3).ok());
+    ASSERT_TRUE(engine->Flush().Wait(testing::kPatience).ok());
+    SetIoFaults("pwrite path=store.mdb forever errno=28; writev path=store.mdb forever errno=28");
+    ASSERT_TRUE(CommitUntilRefused(*engine, collection, &number, 3).ok());
+    const absl::Status ticket = engine->Flush().Wait(testing::kPatience).status();
+    EXPECT_TRUE(IsDegraded(ticket)) << ticket;
+    EXPECT_EQ(ticket.code(), Code::kResourceExhausted);
+    EXPECT_THAT(MessageOf(ticket), HasSubstr("No space left"));
+    const EngineStatus degraded = engine->GetStatus();
+    EXPECT_EQ(degraded.degraded, ticket);
+    EXPECT_EQ(degraded.health, ticket);
+    EXPECT_TRUE(IsDegraded(engine->Drain(absl::Seconds(1)).status()));
+    ASSERT_TRUE(CommitUntilRefused(*engine, collection, &number, 3).ok());
+    ExpectExactly(*engine, number);
+
+    SetIoFaults("");
+    if (resume) {
+      EXPECT_TRUE(engine->Resume(testing::kPatience).ok());
+    } else {
+      while (!engine->GetStatus().degraded.ok()) std::this_thread::yield();
+    }
+    EXPECT_TRUE(engine->GetStatus().health.ok()) << engine->GetStatus().health;
+    EXPECT_TRUE(engine->Flush().Wait(testing::kPatience).ok());
+    ExpectExactly(*engine, number);
+    EXPECT_TRUE(engine->Shutdown().Balanced());
+    engine = OpenEngine(directory.path());
+    ExpectExactly(*engine, number);
+  }
 }
 
 TEST(LmdbFailureTest, StoppingWhileTheDiskIsFullLosesNothing) {

@@ -13,9 +13,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/scenarios/test_engine.h"
+#include "tests/testing/io_shim.h"
 #include "tests/testing/sound_store.h"
 #include "tests/testing/temporary_directory.h"
 
@@ -94,7 +96,7 @@ bool ApplyToModel(const std::vector<ModelOperation>& batch, Version version, Tab
 class ModelTest : public ::testing::Test {
  protected:
   void Open() {
-    engine_ = testing::OpenEngine(directory_.path(), testing::SmallEngine());
+    engine_ = testing::OpenEngine(directory_.path(), options_);
     ASSERT_NE(engine_, nullptr);
     for (size_t i = 0; i < kCollectionCount; ++i) {
       const bool is_new = collections_[i].id == 0;
@@ -304,6 +306,45 @@ class ModelTest : public ::testing::Test {
     ASSERT_NO_FATAL_FAILURE(CheckNow());
   }
 
+  // Everything a client may do, until `wanted` operations were committed. `before_flush` may make
+  // flushes fail; `check_flush` looks at what a ticket says.
+  void Run(uint64_t wanted, absl::FunctionRef<void()> before_flush,
+           absl::FunctionRef<void(const absl::Status&)> check_flush) {
+    ASSERT_NO_FATAL_FAILURE(Open());
+    while (operation_count_ < wanted) {
+      CommitRandomBatch();
+      if (OneIn(200)) {
+        ASSERT_NO_FATAL_FAILURE(CheckNow());
+      }
+      if (OneIn(200)) {
+        ASSERT_NO_FATAL_FAILURE(CheckSaved());
+      }
+      if (OneIn(2'000)) {
+        ASSERT_NO_FATAL_FAILURE(FlushBehindCommits(before_flush, check_flush));
+      }
+      if (OneIn(2'000)) {
+        ASSERT_NO_FATAL_FAILURE(Reopen());
+      }
+      if (HasFatalFailure()) return;
+    }
+    ASSERT_NO_FATAL_FAILURE(CheckSaved());
+    ASSERT_NO_FATAL_FAILURE(Reopen());
+  }
+
+  // The receipt comes later; commits go on.
+  void FlushBehindCommits(absl::FunctionRef<void()> before_flush,
+                          absl::FunctionRef<void(const absl::Status&)> check_flush) {
+    before_flush();
+    FlushTicket flush = engine_->Flush();
+    const Version so_far = last_version_;
+    for (int i = 0; i < 20; ++i) CommitRandomBatch();
+    const absl::StatusOr<FlushReceipt> receipt = flush.Wait(absl::Minutes(2));
+    check_flush(receipt.status());
+    if (receipt.ok()) {
+      ASSERT_GE(receipt->version, so_far);
+    }
+  }
+
   struct InFlight {
     Pending<CommitReceipt> pending;
     std::optional<Version> version;  // None: to be refused.
@@ -313,6 +354,7 @@ class ModelTest : public ::testing::Test {
     Tables tables;
   };
 
+  EngineOptions options_ = testing::SmallEngine();
   std::mt19937_64 random_;
   testing::TemporaryDirectory directory_;
   std::unique_ptr<Engine> engine_;
@@ -330,34 +372,43 @@ class ModelTest : public ::testing::Test {
 TEST_F(ModelTest, EngineHoldsWhatAMapWouldHold) {
   random_.seed(testing::Seed());
   const uint64_t wanted = testing::Scaled(100'000);
-  ASSERT_NO_FATAL_FAILURE(Open());
-  while (operation_count_ < wanted) {
-    CommitRandomBatch();
-    if (OneIn(200)) {
-      ASSERT_NO_FATAL_FAILURE(CheckNow());
-    }
-    if (OneIn(200)) {
-      ASSERT_NO_FATAL_FAILURE(CheckSaved());
-    }
-    if (OneIn(2'000)) {
-      // The receipt comes later; commits go on.
-      Pending<FlushReceipt> flush = engine_->Flush();
-      const Version so_far = last_version_;
-      for (int i = 0; i < 20; ++i) CommitRandomBatch();
-      const absl::StatusOr<FlushReceipt> receipt = flush.Wait(absl::Minutes(2));
-      ASSERT_TRUE(receipt.ok()) << receipt.status();
-      ASSERT_GE(receipt->version, so_far);
-    }
-    if (OneIn(2'000)) {
-      ASSERT_NO_FATAL_FAILURE(Reopen());
-    }
-    if (HasFatalFailure()) return;
-  }
-  ASSERT_NO_FATAL_FAILURE(CheckSaved());
-  ASSERT_NO_FATAL_FAILURE(Reopen());
+  ASSERT_NO_FATAL_FAILURE(Run(
+      wanted, [] {}, [](const absl::Status& flushed) { EXPECT_TRUE(flushed.ok()) << flushed; }));
   // The test tested something: refusals, flushes, more than one file's worth of log.
   EXPECT_GT(refused_count_, wanted / 1000);
   EXPECT_GT(flush_count_, wanted / 2000);
+}
+
+// Up to four flushes in flight, LMDB's disk full now and then, engines that degrade and recover:
+// no client notices but by his tickets.
+TEST_F(ModelTest, EngineHoldsItWhileFlushesOverlapAndFail) {
+  if (testing::RanWithIoShim()) return;
+  random_.seed(testing::Seed());
+  const uint64_t wanted = testing::Scaled(60'000);
+  options_.rotate_rows = 100;
+  options_.flush_retries_max = 1;
+  uint64_t degraded_count = 0;
+  const auto make_trouble = [&] {
+    options_.pending_flushes_max = 1 + static_cast<uint32_t>(Random(4));  // At the next open.
+    std::string rules;
+    for (size_t times = Random(6); times > 0; --times) {
+      absl::StrAppend(&rules, OneIn(2) ? "pwrite" : "writev",
+                      " path=store.mdb from=8192 nth=", 1 + Random(9), " errno=28;");
+    }
+    testing::SetIoFaults(rules.c_str());
+  };
+  const auto check = [&](const absl::Status& flushed) {
+    EXPECT_TRUE(flushed.ok() || IsDegraded(flushed)) << flushed;
+    if (OneIn(2)) testing::SetIoFaults("");
+    if (flushed.ok()) return;
+    ++degraded_count;
+    testing::SetIoFaults("");
+    const absl::StatusOr<FlushReceipt> resumed = engine_->Resume();
+    EXPECT_TRUE(resumed.ok()) << resumed.status();
+  };
+  ASSERT_NO_FATAL_FAILURE(Run(wanted, make_trouble, check));
+  EXPECT_GT(flush_count_, wanted / 2000);
+  std::cout << "degraded " << degraded_count << " times" << std::endl;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,9 +28,11 @@ struct Rule {
   char path[128];
   long nth;
   long below;  // -1: any offset.
+  long from;   // -1: any offset.
   int error;
   long short_bytes;  // -1: fails with `error`.
   bool lie;
+  bool kills;
   bool forever;
   long seen;
 };
@@ -49,12 +52,16 @@ void ParseWord(const char* word, Rule* rule) {
     rule->nth = atol(word + 4);
   } else if (strncmp(word, "below=", 6) == 0) {
     rule->below = atol(word + 6);
+  } else if (strncmp(word, "from=", 5) == 0) {
+    rule->from = atol(word + 5);
   } else if (strncmp(word, "errno=", 6) == 0) {
     rule->error = atoi(word + 6);
   } else if (strncmp(word, "short=", 6) == 0) {
     rule->short_bytes = atol(word + 6);
   } else if (strcmp(word, "lie") == 0) {
     rule->lie = true;
+  } else if (strcmp(word, "kill") == 0) {
+    rule->kills = true;
   } else if (strcmp(word, "forever") == 0) {
     rule->forever = true;
   } else {
@@ -73,6 +80,7 @@ void Parse(const char* text) {
     Rule rule = {};
     rule.nth = 1;
     rule.below = -1;
+    rule.from = -1;
     rule.short_bytes = -1;
     char* inner = nullptr;
     for (char* word = strtok_r(part, " ", &inner); word != nullptr;
@@ -108,6 +116,7 @@ bool Strikes(const char* operation, const char* path, int descriptor, long offse
     Rule& rule = rules[i];
     if (strcmp(rule.operation, operation) != 0) continue;
     if (rule.below >= 0 && (offset < 0 || offset >= rule.below)) continue;
+    if (rule.from >= 0 && offset < rule.from) continue;
     if (!Contains(path, descriptor, rule.path)) continue;
     ++rule.seen;
     if (rule.seen == rule.nth || (rule.forever && rule.seen > rule.nth)) {
@@ -117,6 +126,10 @@ bool Strikes(const char* operation, const char* path, int descriptor, long offse
     }
   }
   pthread_mutex_unlock(&mutex);
+  if (found && struck->kills) {
+    kill(getpid(), SIGKILL);
+    for (;;) pause();
+  }
   errno = saved;
   return found;
 }

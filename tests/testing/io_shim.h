@@ -9,14 +9,16 @@ namespace millrace::testing {
 //
 // Rules are separated by ';' and are made of words:
 //
-//   <operation> path=<text> [nth=<k>] [forever] [below=<offset>] (errno=<number> | short=<bytes>
-//                                                                 | lie)
+//   <operation> path=<text> [nth=<k>] [forever] [below=<offset>] [from=<offset>]
+//       (errno=<number> | short=<bytes> | lie | kill)
 //
 // operation: open, pwrite, writev, fdatasync, fsync, ftruncate, rename (exchanging, too), unlink,
 // mkdir; "writev" is pwritev too. The k-th call (default the first) on a file whose path contains
 // the text fails with that errno, or writes only so many bytes, or does nothing and says that it
-// did ("lie"); with "forever" all later ones do so too. "below" restricts the rule to writes at
-// offsets below it: LMDB's two meta pages, for example. Each rule counts for itself.
+// did ("lie"), or kills the process before anything is done; with "forever" all later ones do so
+// too. "below" and "from" restrict the rule to writes at such offsets: LMDB's two meta pages, for
+// example, or all others. A call meets the first rule that strikes; each rule counts the calls that
+// come to it.
 //
 // The environment variable MILLRACE_IO_FAULTS holds the rules from the start of the process; a call
 // of SetIoFaults replaces them and starts counting anew.
