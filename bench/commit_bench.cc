@@ -28,12 +28,14 @@ using SteadyTime = std::chrono::steady_clock::time_point;
 using Metrics = std::vector<BenchMetric>;
 using OpenFunction = OpenedSystem (*)(const std::string&, size_t);
 
-constexpr size_t kOutstandingMax = 1'000;
 constexpr size_t kCheckedMax = 10'000;
 
 struct Load {
   int clients = 1;
   bool streamed = false;
+  size_t outstanding_max = 1'000;  // Of a client that streams.
+  size_t preloaded = 0;            // Streamed in before, and not waited for.
+  bool settles = false;            // The time ends when all is where it stays.
   int64_t device_delay_us = 0;
   size_t commits_max = 0;  // Of all clients.
   double seconds = 1;
@@ -89,7 +91,7 @@ void RunClient(CommitSystem& system, const RecordSource& source, const Load& loa
                ClientResult* result) {
   const size_t commits_max = load.commits_max / static_cast<size_t>(load.clients);
   const std::unique_ptr<CommitStream> stream =
-      load.streamed ? system.NewStream(kOutstandingMax) : nullptr;
+      load.streamed ? system.NewStream(load.outstanding_max) : nullptr;
   char key[kCommitKeyBytes];
   SteadyTime now = std::chrono::steady_clock::now();
   const SteadyTime deadline =
@@ -123,8 +125,21 @@ absl::Status CheckRecords(CommitSystem& system, const RecordSource& source,
   return absl::OkStatus();
 }
 
+// Records that keep a system busy in the background while the clients are measured.
+absl::Status Preload(CommitSystem& system, const RecordSource& source, const Load& load) {
+  if (load.preloaded == 0) return absl::OkStatus();
+  const std::unique_ptr<CommitStream> stream = system.NewStream(load.outstanding_max);
+  char key[kCommitKeyBytes];
+  for (size_t i = 0; i < load.preloaded; ++i) {
+    const CommitRecord record = source.Make(NumberOf(load.clients, i), key);
+    if (absl::Status status = stream->Add(record); !status.ok()) return status;
+  }
+  return stream->Finish();
+}
+
 absl::StatusOr<Metrics> RunLoad(CommitSystem& system, const Load& load) {
   static const RecordSource& source = *new RecordSource;
+  if (absl::Status status = Preload(system, source, load); !status.ok()) return status;
   std::vector<ClientResult> results(static_cast<size_t>(load.clients));
   std::vector<std::thread> threads;
   std::latch start(load.clients + 1);
@@ -139,7 +154,10 @@ absl::StatusOr<Metrics> RunLoad(CommitSystem& system, const Load& load) {
   start.arrive_and_wait();
   for (std::thread& thread : threads) thread.join();
   millrace_bench_set_device_delay(0);
-  SteadyTime end = begin;
+  if (absl::Status status = load.settles ? system.Settle() : absl::OkStatus(); !status.ok()) {
+    return status;
+  }
+  SteadyTime end = load.settles ? std::chrono::steady_clock::now() : begin;
   size_t total = 0;
   std::vector<double> latencies_us;
   for (const ClientResult& result : results) {
@@ -263,6 +281,50 @@ void AddCases(BenchSuite& suite) {
           {.clients = 64, .device_delay_us = 1'000, .commits_max = waited_max, .seconds = seconds});
 }
 
+// Everything into LMDB, however far commits may run ahead of it.
+void AddSustained(BenchSuite& suite) {
+  Load load = {.clients = 4,
+               .streamed = true,
+               .settles = true,
+               .commits_max = static_cast<size_t>(suite.Scale(5'000'000, 20'000)),
+               .seconds = 600};
+  suite.Add("sustained", "millrace", [load] { return RunOnce(OpenMillraceWithDefaults, load); });
+  load.clients = 1;
+  load.outstanding_max = 10'000;
+  suite.Add("sustained", "lmdb-group", [load] { return RunOnce(OpenLmdbGroup, load); });
+  suite.Goal({.case_name = "sustained",
+              .metric = "per_second",
+              .system = "millrace",
+              .rival = "lmdb-group",
+              .at_least = 1.5});
+}
+
+// What commits feel of the work behind them: ours while flushes run, LevelDB's while it compacts,
+// beside ours with nothing to flush.
+void AddBackground(BenchSuite& suite) {
+  const Load idle = {.clients = 64,
+                     .commits_max = static_cast<size_t>(suite.Scale(1'000'000, 2'000)),
+                     .seconds = suite.small() ? 0.05 : 2};
+  Load busy = idle;
+  busy.preloaded = static_cast<size_t>(suite.Scale(3'000'000, 4'000));
+  const std::string name = "clients=64 background";
+  suite.Add(name, "millrace", [busy] { return RunOnce(OpenMillrace, busy); });
+  suite.Add(name, "millrace-idle", [idle] { return RunOnce(OpenMillraceUnflushed, idle); });
+  suite.Goal({.case_name = name,
+              .metric = "p99_us",
+              .system = "millrace",
+              .rival = "millrace-idle",
+              .at_most = 2.0});
+#ifdef MILLRACE_BENCH_LEVELDB
+  suite.Add(name, "leveldb", [busy] { return RunOnce(OpenLeveldb, busy); });
+  suite.Goal({.case_name = name,
+              .metric = "p99_us",
+              .system = "millrace",
+              .rival = "leveldb",
+              .at_most = 1.0});
+#endif
+}
+
 }  // namespace
 }  // namespace millrace
 
@@ -270,6 +332,8 @@ int main(int argc, char** argv) {
   if (millrace::FillStoreIfAsked()) return 1;
   millrace::BenchSuite suite("commit", argc, argv);
   millrace::AddCases(suite);
+  millrace::AddSustained(suite);
+  millrace::AddBackground(suite);
   millrace::AddGoals(suite);
   millrace::AddReadCases(suite, argv[0]);
   return suite.Run();

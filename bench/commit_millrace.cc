@@ -30,11 +30,7 @@ class DocumentMaker {
 // Thread-safe.
 class Millrace final : public CommitSystem {
  public:
-  absl::Status Open(const std::string& directory) {
-    EngineOptions options;
-    // A burst must not be slowed down by the flush behind it: how fast commits are is the question.
-    options.l0_soft_bytes_max = uint64_t{2} << 30;
-    options.l0_hard_bytes_max = uint64_t{4} << 30;
+  absl::Status Open(const std::string& directory, const EngineOptions& options) {
     absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Open(directory + "/millrace", options);
     if (!engine.ok()) return engine.status();
     engine_ = *std::move(engine);
@@ -54,6 +50,8 @@ class Millrace final : public CommitSystem {
     return Submit(record).Wait().status();
   }
   std::unique_ptr<CommitStream> NewStream(size_t outstanding_max) override;
+
+  absl::Status Settle() override { return engine_->Flush().Wait().status(); }
 
   absl::Status Check(absl::Span<const CommitRecord> records) override {
     absl::StatusOr<storage::Snapshot> snapshot = engine_->TakeSnapshot("bench");
@@ -104,12 +102,36 @@ std::unique_ptr<CommitStream> Millrace::NewStream(size_t outstanding_max) {
   return std::make_unique<MillraceStream>(*this, outstanding_max);
 }
 
+OpenedSystem Open(const std::string& directory, const EngineOptions& options) {
+  auto system = std::make_unique<Millrace>();
+  if (absl::Status status = system->Open(directory, options); !status.ok()) return status;
+  return system;
+}
+
+// A burst must not be slowed down by the flush behind it: how fast commits are is the question.
+EngineOptions Unthrottled() {
+  EngineOptions options;
+  options.l0_soft_bytes_max = uint64_t{2} << 30;
+  options.l0_hard_bytes_max = uint64_t{4} << 30;
+  return options;
+}
+
 }  // namespace
 
 OpenedSystem OpenMillrace(const std::string& directory, size_t commits_max) {
-  auto system = std::make_unique<Millrace>();
-  if (absl::Status status = system->Open(directory); !status.ok()) return status;
-  return system;
+  return Open(directory, Unthrottled());
+}
+
+OpenedSystem OpenMillraceUnflushed(const std::string& directory, size_t commits_max) {
+  EngineOptions options = Unthrottled();
+  options.rotate_bytes = 0;
+  options.rotate_rows = 0;
+  options.rotate_interval = absl::InfiniteDuration();
+  return Open(directory, options);
+}
+
+OpenedSystem OpenMillraceWithDefaults(const std::string& directory, size_t commits_max) {
+  return Open(directory, {});
 }
 
 }  // namespace millrace

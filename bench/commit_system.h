@@ -40,6 +40,8 @@ class CommitSystem {
   virtual absl::Status Commit(const CommitRecord& record) = 0;
   // Null if the system takes one at a time only.
   virtual std::unique_ptr<CommitStream> NewStream(size_t outstanding_max) { return nullptr; }
+  // Waits until everything committed is where it stays, for systems that commit to a log first.
+  virtual absl::Status Settle() { return absl::OkStatus(); }
   // After all commits: OK if every one of these records is there. DataLoss names the first that is
   // not.
   virtual absl::Status Check(absl::Span<const CommitRecord> records) = 0;
@@ -71,6 +73,8 @@ OpenedSystem OpenLimit(const std::string& directory, size_t commits_max);
 OpenedSystem OpenPrototype(const std::string& directory, size_t commits_max);
 OpenedSystem OpenQueueOnly(const std::string& directory, size_t commits_max);
 OpenedSystem OpenMillrace(const std::string& directory, size_t commits_max);
+OpenedSystem OpenMillraceUnflushed(const std::string& directory, size_t commits_max);
+OpenedSystem OpenMillraceWithDefaults(const std::string& directory, size_t commits_max);
 OpenedSystem OpenLmdb(const std::string& directory, size_t commits_max);
 OpenedSystem OpenLmdbGroup(const std::string& directory, size_t commits_max);
 OpenedSystem OpenLeveldb(const std::string& directory, size_t commits_max);
