@@ -39,31 +39,32 @@ Admission MailboxGate<Sync>::TryAdmit(Slot slot, uint64_t bytes, uint32_t count,
 template <typename Sync>
 Admission MailboxGate<Sync>::Attempt(Slot slot, uint64_t bytes, uint32_t count, bool even_closed) {
   const bool bounded = slot != Slot::kReserved;
+  const uint64_t refusing = even_closed ? kFinished : kClosed | kFinished;
+  const auto judge = [&](uint64_t gate) {
+    if ((gate & refusing) != 0) return Admission::kClosed;
+    return bounded && CountOf(gate, slot) + count > LimitOf(slot) ? Admission::kFull
+                                                                  : Admission::kAdmitted;
+  };
+  // Who would be refused for a slot takes no bytes first: giving them back wakes those who wait,
+  // itself included.
+  uint64_t gate = gate_.load(std::memory_order_relaxed);
+  Admission admission = judge(gate);
+  if (admission != Admission::kAdmitted) return admission;
   if (bytes > 0 && bounded && !TakeBytes(bytes)) {
     return closed() ? Admission::kClosed : Admission::kFull;
   }
-  const uint64_t refusing = even_closed ? kFinished : kClosed | kFinished;
-  uint64_t gate = gate_.load(std::memory_order_relaxed);
-  Admission why = Admission::kAdmitted;
-  do {
-    if ((gate & refusing) != 0) {
-      why = Admission::kClosed;
-    } else if (bounded && CountOf(gate, slot) + count > LimitOf(slot)) {
-      why = Admission::kFull;
-    } else {
-      continue;
-    }
-    break;
-    // acq_rel: pairs with Close() and Release(), which change the same word.
-  } while (!gate_.compare_exchange_weak(gate, gate + count * OneOf(slot), std::memory_order_acq_rel,
-                                        std::memory_order_relaxed));
-  if (why == Admission::kAdmitted) return why;
-  if (bytes > 0 && bounded) {
+  // acq_rel: pairs with Close() and Release(), which change the same word.
+  while (!gate_.compare_exchange_weak(gate, gate + count * OneOf(slot), std::memory_order_acq_rel,
+                                      std::memory_order_relaxed)) {
+    admission = judge(gate);
+    if (admission != Admission::kAdmitted) break;
+  }
+  if (admission != Admission::kAdmitted && bytes > 0 && bounded) {
     GiveBackBytes(bytes);
     // Someone may have been refused for the bytes we held in passing.
     if ((gate_.load(std::memory_order_acquire) & kSpaceWanted) != 0) WakeSenders();
   }
-  return why;
+  return admission;
 }
 
 template <typename Sync>

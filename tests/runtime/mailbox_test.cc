@@ -298,6 +298,41 @@ TEST(MoodycamelMailboxTest, ShortLivedSendersLeaveNothingBehind) {
   EXPECT_LT(addresses.size(), 16u);
 }
 
+// Counts how often a sender looks for room; the third time there is some. Owned by its thread.
+class LookCounter final : public WaitDriver {
+ public:
+  explicit LookCounter(absl::FunctionRef<void()> make_room)
+      : make_room_(make_room), before_(SetWaitDriver(this)) {}
+  ~LookCounter() override { SetWaitDriver(before_); }
+  int count = 0;
+  void RunUntil(absl::FunctionRef<bool()> ready, MonotonicTime /*deadline*/,
+                std::string_view /*what*/) override {
+    if (ready()) ++woken_by_itself;
+    if (++count == 3) make_room_();
+  }
+  MonotonicTime Now() const override { return MonotonicTime(); }
+  int woken_by_itself = 0;
+
+ private:
+  absl::FunctionRef<void()> make_room_;
+  WaitDriver* const before_;
+};
+
+// It had given back the bytes that it held in passing, and so woken everyone who waits: itself.
+TYPED_TEST(MailboxTest, SenderThatWaitsForASlotIsNotWokenByItsOwnBytes) {
+  typename TestFixture::Box box({.data_count_max = 1, .data_bytes_max = 100});
+  ASSERT_EQ(box.Send(Item{0, 0}, Slot::kData, 10), Admission::kAdmitted);
+  LookCounter looks([&] {
+    SlotCounts counts;
+    counts.Add(Slot::kData, 10);
+    box.gate().Release(counts);
+  });
+  EXPECT_EQ(box.SendUntil(Item{0, 1}, Slot::kData, 10, MonotonicTime::Infinite()),
+            Admission::kAdmitted);
+  EXPECT_EQ(looks.count, 3);
+  EXPECT_EQ(looks.woken_by_itself, 0);
+}
+
 // Lanes chosen by a seed. Owned by the test's thread.
 class SeededSelector final : public LaneSelector {
  public:
