@@ -252,7 +252,9 @@ void Committer::AnswerGroup(const absl::Status& status) {
   }
   for (Defined& defined : defined_) std::move(defined)(status);
   for (Refused& refused : refused_) {
-    refused.reply.Send(WithOutcome(std::move(refused.status), Outcome::kNotExecuted));
+    // What stood in its way may have been a batch of this very group.
+    absl::Status refusal = status.ok() ? std::move(refused.status) : status;
+    refused.reply.Send(WithOutcome(std::move(refusal), Outcome::kNotExecuted));
   }
   accepted_.clear();
   defined_.clear();

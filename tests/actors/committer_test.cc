@@ -100,6 +100,7 @@ TEST_F(CommitterTest, FailedSyncIsAnUnknownOutcomeAndTheEnd) {
   files_.Fail({.call = FileCall::kSync});
   auto lost = Send(Put("lost", 1));
   auto refused = Send(Put("before", 1, Precondition::Absent()));
+  auto misled = Send(Put("lost", 2, Precondition::Absent()));
   auto flush = committer_->Ask(Fence{});
   driver_->StepUntilIdle();
   EXPECT_TRUE(before.Wait().ok());
@@ -107,6 +108,10 @@ TEST_F(CommitterTest, FailedSyncIsAnUnknownOutcomeAndTheEnd) {
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
   EXPECT_EQ(GetOutcome(status), Outcome::kUnknown);
   EXPECT_EQ(GetOutcome(refused.Wait().status()), Outcome::kNotExecuted);
+  // What stood in its way was never committed.
+  const absl::Status not_refused = misled.Wait().status();
+  EXPECT_EQ(not_refused.code(), absl::StatusCode::kUnavailable) << not_refused;
+  EXPECT_EQ(GetOutcome(not_refused), Outcome::kNotExecuted);
   EXPECT_FALSE(flush.Wait().ok());
   EXPECT_EQ(view_.published(), 2u) << "what was not confirmed is not shown";
   EXPECT_FALSE(health_.status().ok());
