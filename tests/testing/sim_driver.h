@@ -63,11 +63,15 @@ class SimDriver final : public Driver, public WaitDriver, private LaneSelector {
 
   Clock& clock() { return clock_; }
   FaultPoints& faults() { return faults_; }
+  const FaultPoints& faults() const { return faults_; }
   // A stream of random numbers for the test's own decisions.
   SimRandom& random() { return client_random_; }
   SimTrace& trace() { return trace_; }
   const SimTrace& trace() const { return trace_; }
   uint64_t turns() const { return turns_; }
+  // Counts that something rare was reached, so that a test can tell if it never is.
+  void Probe(std::string_view name, uint64_t count = 1) { probes_[std::string(name)] += count; }
+  const std::map<std::string, uint64_t>& probes() const { return probes_; }
   // The prefix left to chance is over: clients should come to an end.
   bool calm() const { return turns_ >= options_.chaos_turns_max; }
 
@@ -132,6 +136,7 @@ class SimDriver final : public Driver, public WaitDriver, private LaneSelector {
   SimRandom client_random_;
   FaultPoints faults_;
   SimTrace trace_;
+  std::map<std::string, uint64_t> probes_;
   ManualClock time_;
   SimClock clock_{*this};
   WaitDriver* const before_;

@@ -101,22 +101,37 @@ std::string Describe(const SmallestFailure& smallest, uint64_t seed, std::string
 }  // namespace
 
 SimResult SimResult::Of(const SimDriver& sim, std::string failure) {
-  return {.failure = std::move(failure),
-          .turns = sim.turns(),
-          .trace_hash = sim.trace().hash(),
-          .events = sim.trace().events()};
+  SimResult result{.failure = std::move(failure),
+                   .turns = sim.turns(),
+                   .trace_hash = sim.trace().hash(),
+                   .events = sim.trace().events(),
+                   .probes = sim.probes()};
+  for (const auto& [point, count] : sim.faults().Counts()) result.probes[point] = count.struck;
+  return result;
 }
 
-SeedRange SeedRange::FromEnvironment(uint64_t count) {
-  SeedRange range{.count = count};
+SeedRange SeedRange::FromEnvironment(uint64_t count, uint64_t first) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  SeedRange range{.first = first, .count = (count + 9) / 10};
+#else
+  SeedRange range{.first = first, .count = count};
+#endif
   Environment("MILLRACE_SIM_SEEDS", &range.count);
   Environment("MILLRACE_SIM_FIRST", &range.first);
   if (Environment("MILLRACE_SIM_SEED", &range.first)) range.count = 1;
   return range;
 }
 
-absl::Status CheckSeeds(const std::string& name, const SeedRange& seeds, Scenario scenario) {
+std::string SeedsReport::ToString() const {
+  std::string text = absl::StrCat(seed_count, " seeds, ", turns, " turns");
+  for (const auto& [probe, count] : probes) absl::StrAppend(&text, "\n  ", probe, " ", count);
+  return text;
+}
+
+absl::StatusOr<SeedsReport> CheckSeeds(const std::string& name, const SeedRange& seeds,
+                                       Scenario scenario) {
   const SeedOfTheDead seed_of_the_dead;
+  SeedsReport report;
   for (uint64_t seed = seeds.first; seed < seeds.first + seeds.count; ++seed) {
     SeedOfTheDead::Set(seed);
     SimOptions options{.seed = seed};
@@ -130,8 +145,11 @@ absl::Status CheckSeeds(const std::string& name, const SeedRange& seeds, Scenari
       return absl::InternalError(absl::StrCat(
           name, ", seed ", seed, ": two runs are not the same; ", Difference(options, scenario)));
     }
+    ++report.seed_count;
+    report.turns += first.turns;
+    for (const auto& [probe, count] : first.probes) report.probes[probe] += count;
   }
-  return absl::OkStatus();
+  return report;
 }
 
 SmallestFailure Shrink(const SimOptions& failing, const SimResult& result, Scenario scenario) {

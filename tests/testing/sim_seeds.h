@@ -2,10 +2,12 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <string>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 #include "millrace/testing/sim_driver.h"
 #include "millrace/testing/sim_trace.h"
@@ -18,6 +20,8 @@ struct SimResult {
   uint64_t turns = 0;
   uint64_t trace_hash = 0;
   std::deque<SimTrace::Event> events;  // The last ones.
+  // How often what is rare happened: SimDriver::Probe, and the strikes of fault points.
+  std::map<std::string, uint64_t> probes;
 
   // Of a simulation that has ended.
   static SimResult Of(const SimDriver& sim, std::string failure);
@@ -32,15 +36,26 @@ struct SeedRange {
   uint64_t first = 1;
   uint64_t count = 100;
 
-  // `count` seeds from 1 on, unless the environment says otherwise: MILLRACE_SIM_SEED=N runs that
-  // one seed, MILLRACE_SIM_SEEDS=N so many, MILLRACE_SIM_FIRST=N from there on.
-  static SeedRange FromEnvironment(uint64_t count);
+  // `count` seeds (a tenth under a sanitizer) from `first` on, unless the environment says
+  // otherwise: MILLRACE_SIM_SEEDS=N runs so many, MILLRACE_SIM_FIRST=N from there on,
+  // MILLRACE_SIM_SEED=N that one seed.
+  static SeedRange FromEnvironment(uint64_t count, uint64_t first = 1);
+};
+
+// What all seeds came to. Value.
+struct SeedsReport {
+  uint64_t seed_count = 0;
+  uint64_t turns = 0;
+  std::map<std::string, uint64_t> probes;
+
+  std::string ToString() const;
 };
 
 // Runs the scenario with each seed, twice: both runs must be well, and the same. Internal if not,
 // with the smallest failure that was found, how to run it again, and its last events; or where two
 // runs of a seed part. `name` stands in the message.
-absl::Status CheckSeeds(const std::string& name, const SeedRange& seeds, Scenario scenario);
+absl::StatusOr<SeedsReport> CheckSeeds(const std::string& name, const SeedRange& seeds,
+                                       Scenario scenario);
 
 // A failure in fewer turns: of this seed, by a shorter prefix that is left to chance, then of a few
 // seeds behind it.

@@ -1,0 +1,379 @@
+#include "tests/simulation/engine_simulation.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/simulation/sim_history.h"
+#include "tests/simulation/sim_machine.h"
+
+#include "millrace/actors/engine.h"
+#include "millrace/storage/verify.h"
+
+namespace millrace::testing {
+namespace {
+
+using storage::Collection;
+using storage::OperationKind;
+using storage::Precondition;
+using storage::Snapshot;
+using storage::Version;
+
+constexpr uint64_t kIdCount = 12;
+constexpr int kLivesMax = 4;
+constexpr absl::Duration kLifeMax = absl::Seconds(3);
+
+// What clients may be told without anything being wrong with the engine.
+bool IsExpected(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kResourceExhausted:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kCancelled:
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kAborted:
+      return true;
+    default:
+      return false;
+  }
+}
+
+class EngineSimulation {
+ public:
+  EngineSimulation(const SimOptions& options, bool lying_disk) : sim_(options), machine_(sim_) {
+    lying_disk_ = lying_disk;
+  }
+
+  SimResult Run() {
+    const int lives = 1 + static_cast<int>(random().Below(kLivesMax));
+    for (int life = 0; life <= lives && failure_.empty(); ++life) {
+      if (!Open(life == lives)) break;
+      if (life < lives) Live();
+    }
+    if (engine_ != nullptr) Shutdown();
+    return SimResult::Of(sim_, failure_);
+  }
+
+ private:
+  SimRandom& random() { return sim_.random(); }
+  void Fail(std::string what) {
+    if (failure_.empty()) failure_ = std::move(what);
+  }
+  // Nobody hears what is said after the death of the machine, or of the engine.
+  bool over() const { return machine_.dead() || stopped_; }
+
+  // ---- Lives ----
+
+  EngineOptions Options() {
+    EngineOptions options;
+    options.quota_bytes = uint64_t{1} << 30;
+    options.log_file_bytes = uint64_t{1} << 20;
+    options.sync_interval = absl::Milliseconds(5);
+    options.rotate_interval = absl::Milliseconds(1 << random().Below(12));
+    options.rotate_rows = 1 + random().Below(40);
+    options.pending_flushes_max = 1 + static_cast<uint32_t>(random().Below(3));
+    options.flush_retries_max = static_cast<uint32_t>(random().Below(4));
+    options.stream_timeout = absl::Microseconds(1 << (6 + random().Below(20)));
+    if (random().OneIn(3)) {  // Little room: back-pressure.
+      options.rotate_bytes = 4096;
+      options.l0_soft_bytes_max = 4096 << random().Below(6);
+      options.l0_hard_bytes_max = 2 * options.l0_soft_bytes_max;
+    }
+    if (random().OneIn(3)) options.snapshot_soft_age = options.snapshot_hard_age = absl::Seconds(1);
+    options.commit_timeout = absl::Milliseconds(100 << random().Below(6));
+    return options;
+  }
+
+  // Opens the store and compares it with the history. A disk may fail and a machine may die while
+  // it is being opened, but not for ever, and not if it is the `last` time.
+  bool Open(bool last) {
+    for (int attempt = 0; attempt < 50; ++attempt) {
+      if (!last && random().OneIn(4)) machine_.DieAtCall(1 + random().Below(80));
+      machine_.disk().set_sync_lies(lying_disk_);
+      auto opened = Engine::Open(machine_.store_path(), Options(),
+                                 {.clock = sim_.clock(), .files = machine_, .driver = &sim_});
+      if (opened.ok()) {
+        engine_ = *std::move(opened);
+        stopped_ = false;
+        if (Prepare()) return failure_.empty();
+        engine_ = nullptr;
+      } else {
+        last_error_ = opened.status();
+      }
+      sim_.trace().Note(sim_.Now(), "test", "cannot open", attempt);
+      if (!failure_.empty()) return false;
+      if (machine_.dead()) Restart();
+    }
+    Fail("the store cannot be opened: " + last_error_.ToString());
+    return false;
+  }
+
+  // False if the engine stopped meanwhile.
+  bool Prepare() {
+    const absl::StatusOr<std::vector<Collection>> defined = engine_->ListCollections();
+    if (!defined.ok()) return Refused(defined.status());
+    if (defined->size() == 2) {
+      for (int i = 0; i < 2; ++i) collections_[i] = (*defined)[static_cast<size_t>(i)];
+      const std::optional<SimObservation> found = Observe();
+      if (!found.has_value()) return Refused(last_error_);
+      const std::string fault = history_.Check(*found, 2, std::exchange(power_lost_, false));
+      if (!fault.empty()) Fail(fault);
+      sim_.Probe("store/compared");
+      history_.Begin(found->version);
+      return true;
+    }
+    if (history_.size() > 0) Fail("collections are lost");
+    for (int i = 0; i < 2; ++i) {
+      absl::StatusOr<Collection> made = engine_->CreateCollection(i == 0 ? "a" : "b");
+      if (!made.ok()) return Refused(made.status());
+      collections_[i] = *std::move(made);
+    }
+    history_.Begin(2);
+    return true;
+  }
+  bool Refused(const absl::Status& status) {
+    last_error_ = status;
+    if (!IsExpected(status)) Fail("at once after opening: " + status.ToString());
+    return false;
+  }
+
+  // Until the clients have ended, and the engine with them, in order or not.
+  void Live() {
+    for (int i = 0; i < 3; ++i) SpawnWriter(absl::StrCat("writer-", i));
+    for (int i = 0; i < 2; ++i) sim_.Spawn(absl::StrCat("reader-", i), [this] { Read(); });
+    sim_.Spawn("flusher", [this] { Flush(); });
+    const uint64_t end = random().Below(4);
+    if (end == 0) {
+      sim_.Spawn("stopper", [this] {
+        sim_.Sleep(absl::Microseconds(random().Below(1 << (8 + random().Below(13)))));
+        Shutdown();
+      });
+    } else if (end == 1) {
+      sim_.Spawn("killer", [this] {
+        sim_.Sleep(absl::Microseconds(random().Below(1 << (8 + random().Below(13)))));
+        machine_.Die();
+      });
+    } else if (end == 2) {
+      machine_.DieAtCall(1 + random().Below(120));
+    }
+    if (const absl::Status status = sim_.Run(); !status.ok()) Fail(std::string(status.message()));
+    if (!failure_.empty()) return;
+    if (random().OneIn(2)) Shutdown();
+    if (random().OneIn(2)) machine_.Die();
+    Shutdown();
+    engine_ = nullptr;
+    if (machine_.dead()) Restart();
+  }
+
+  void Restart() {
+    const uint64_t seed = random().Next();
+    const bool power_lost = random().OneIn(2);
+    sim_.Probe(power_lost ? "machine/power lost" : "machine/killed");
+    machine_.Restart(power_lost ? &seed : nullptr);
+    power_lost_ = power_lost_ || power_lost;
+    CheckSound();
+  }
+
+  void Shutdown() {
+    const bool alive = !machine_.dead();
+    if (alive && !stopped_) NoteStatus();
+    const ShutdownReport report = engine_->Shutdown(absl::Seconds(60));
+    stopped_ = true;
+    if (!report.Balanced()) Fail("messages are missing: " + report.ToString());
+    if (alive && !machine_.dead()) CheckSound();
+  }
+
+  // What this life has met.
+  void NoteStatus() {
+    const EngineStatus status = engine_->GetStatus();
+    sim_.Probe("flush/published", status.flush.published);
+    sim_.Probe("flush/retried", status.flush.retried);
+    sim_.Probe("flush/abandoned", status.flush.abandoned);
+    sim_.Probe("flush/timed out", status.flush.timeouts);
+    sim_.Probe("flush/skipped", status.flush.skipped);
+    if (status.flush.reorder_depth_high_water > 0) sim_.Probe("flush/reordered");
+    if (!status.degraded.ok()) sim_.Probe("engine/degraded");
+    if (!status.health.ok()) sim_.Probe("engine/failed");
+    for (const ActorStatus& actor : status.actors) {
+      sim_.Probe("actor/restarts", actor.restarts);
+      sim_.Probe("actor/rejected full", actor.rejected_full);
+    }
+  }
+
+  void CheckSound() {
+    const absl::StatusOr<storage::VerifyReport> report =
+        storage::VerifyStore(machine_.store_path(), machine_.disk());
+    if (!report.ok()) return Fail("cannot be verified: " + report.status().ToString());
+    if (!report->sound()) Fail("not sound: " + report->damage.front());
+  }
+
+  // ---- Clients ----
+
+  void SpawnWriter(std::string name) {
+    sim_.Spawn(name, [this, name] { Write(name); });
+  }
+
+  struct Open_ {
+    uint64_t serial;
+    Pending<CommitReceipt> pending;
+  };
+
+  void Write(const std::string& name) {
+    std::vector<Open_> open;
+    const uint64_t count = random().Below(25);
+    const MonotonicTime end = sim_.Now() + kLifeMax;
+    for (uint64_t i = 0; i < count && !over() && !sim_.calm() && sim_.Now() < end; ++i) {
+      SimCommit commit = RandomCommit(name);
+      CommitOptions options{.durability = commit.durability, .token = commit.token};
+      if (random().OneIn(8)) options.timeout = absl::Microseconds(random().Below(20'000));
+      const uint64_t serial = history_.Invoke(commit);
+      storage::WriteBatch batch = SimHistory::BatchOf(history_.commit(serial), collections_);
+      open.push_back({serial, engine_->Commit(std::move(batch), options)});
+      if (random().OneIn(4)) sim_.Sleep(absl::Microseconds(random().Below(5000)));
+      while (!open.empty() && (open.size() > 4 || random().OneIn(2))) AwaitFirst(open);
+    }
+    while (!open.empty()) AwaitFirst(open);
+  }
+
+  void AwaitFirst(std::vector<Open_>& open) {
+    const uint64_t serial = open.front().serial;
+    const absl::Duration patience =
+        random().OneIn(8) ? absl::Microseconds(random().Below(2000)) : absl::InfiniteDuration();
+    const absl::StatusOr<CommitReceipt> answer = open.front().pending.Wait(patience);
+    open.erase(open.begin());
+    if (machine_.dead()) return;
+    const Version published = engine_->GetStatus().published_version;
+    history_.Answer(serial, answer, published);
+    sim_.Probe(absl::StrCat(
+        "commit/", absl::StatusCodeToString(answer.status().code()),
+        !answer.ok() && GetOutcome(answer.status()) == Outcome::kUnknown ? " unknown" : ""));
+    sim_.trace().Note(sim_.Now(), "test", "is answered", answer.ok() ? answer->version : 0);
+    if (!answer.ok() && !IsExpected(answer.status())) {
+      Fail(absl::StrCat("commit ", serial, ": ", answer.status().ToString()));
+    }
+    const SimCommit& commit = history_.commit(serial);
+    if (commit.token.epoch == 0 || !random().OneIn(2)) return;
+    const absl::StatusOr<CommitOutcome> outcome = engine_->GetOutcome(commit.token);
+    if (!outcome.ok() || machine_.dead()) return;
+    sim_.Probe(outcome->state == CommitOutcome::State::kCommitted ? "outcome/committed"
+                                                                  : "outcome/aborted");
+    history_.Resolve(serial, *outcome);
+  }
+
+  SimCommit RandomCommit(const std::string& name) {
+    SimCommit commit{.client = name, .durability = static_cast<Durability>(random().Below(3))};
+    if (random().OneIn(3)) commit.token = engine_->NewToken();
+    std::optional<SimObservation> seen;
+    if (random().OneIn(3)) seen = Observe();
+    for (uint64_t i = random().Below(4); i > 0; --i) {
+      SimOperation operation{.kind = static_cast<OperationKind>(1 + random().Below(4)),
+                             .collection = static_cast<int>(random().Below(2)),
+                             .id = absl::StrCat("id-", random().Below(kIdCount))};
+      if (operation.kind == OperationKind::kPut || operation.kind == OperationKind::kMerge) {
+        for (const char* field : {"a", "b", "c"}) {
+          if (random().OneIn(2)) operation.fields[field] = static_cast<int64_t>(random().Below(99));
+        }
+      }
+      if (seen.has_value()) {
+        const auto record = seen->tables.find({operation.collection, operation.id});
+        operation.precondition = record == seen->tables.end()
+                                     ? Precondition::Absent()
+                                     : Precondition::AtVersion(record->second.version);
+      } else if (operation.kind == OperationKind::kRequire || random().OneIn(5)) {
+        operation.precondition = random().OneIn(2)
+                                     ? Precondition::Absent()
+                                     : Precondition::AtVersion(1 + random().Below(100));
+      }
+      commit.operations.push_back(std::move(operation));
+    }
+    return commit;
+  }
+
+  // A snapshot, and all that is in it; nothing if there is none to be had, with last_error_.
+  std::optional<SimObservation> Observe() {
+    SimObservation observation{.began_at = history_.Now()};
+    absl::StatusOr<Snapshot> snapshot = engine_->TakeSnapshot("test");
+    absl::StatusOr<SimTables> tables = snapshot.ok() ? SimHistory::ReadAll(*snapshot, collections_)
+                                                     : absl::StatusOr<SimTables>(snapshot.status());
+    if (!tables.ok()) {
+      last_error_ = tables.status();
+      if (!IsExpected(last_error_) && !over()) Fail("a read: " + last_error_.ToString());
+      return std::nullopt;
+    }
+    observation.version = snapshot->version();
+    observation.tables = *std::move(tables);
+    return observation;
+  }
+
+  void Read() {
+    const uint64_t count = random().Below(10);
+    for (uint64_t i = 0; i < count && !over() && !sim_.calm(); ++i) {
+      sim_.Sleep(absl::Microseconds(random().Below(10'000)));
+      SimObservation observation{.began_at = history_.Now()};
+      const absl::StatusOr<Snapshot> snapshot = engine_->TakeSnapshot("reader");
+      if (!snapshot.ok()) continue;
+      observation.version = snapshot->version();
+      const int looks = 1 + static_cast<int>(random().Below(3));
+      for (int look = 0; look < looks; ++look) {
+        absl::StatusOr<SimTables> tables = SimHistory::ReadAll(*snapshot, collections_);
+        if (over()) return;
+        if (!tables.ok()) {
+          if (!IsExpected(tables.status())) Fail("a read: " + tables.status().ToString());
+          sim_.Probe(absl::StrCat("snapshot/", absl::StatusCodeToString(tables.status().code())));
+          break;
+        }
+        observation.tables = *std::move(tables);
+        history_.Saw(observation);
+        sim_.Probe("snapshot/OK");
+        sim_.Sleep(absl::Microseconds(random().Below(1 << random().Below(20))));
+        observation.began_at = 0;  // It is as old as it was.
+      }
+    }
+  }
+
+  void Flush() {
+    const uint64_t count = random().Below(8);
+    for (uint64_t i = 0; i < count && !over() && !sim_.calm(); ++i) {
+      sim_.Sleep(absl::Microseconds(random().Below(20'000)));
+      const Version published = history_.published();
+      const uint64_t what = random().Below(6);
+      absl::StatusOr<FlushReceipt> receipt =
+          what == 0   ? engine_->Drain(absl::Milliseconds(random().Below(50)))
+          : what == 1 ? engine_->Resume(absl::Milliseconds(random().Below(500)))
+                      : engine_->Flush().Wait();
+      if (over()) return;
+      const char* const asked = what == 0 ? "drain/" : what == 1 ? "resume/" : "flush/";
+      sim_.Probe(absl::StrCat(asked, absl::StatusCodeToString(receipt.status().code())));
+      if (!receipt.ok()) {
+        if (!IsExpected(receipt.status())) Fail("a flush: " + receipt.status().ToString());
+      } else if (what > 1 && receipt->version < published) {
+        Fail(absl::StrCat("flushed up to ", receipt->version, " where ", published,
+                          " was published before"));
+      }
+    }
+  }
+
+  SimDriver sim_;
+  SimMachine machine_;
+  SimHistory history_;
+  Collection collections_[2];
+  std::unique_ptr<Engine> engine_;
+  bool lying_disk_ = false;
+  bool stopped_ = false;
+  bool power_lost_ = false;  // Since the last look at the whole store.
+  absl::Status last_error_;
+  std::string failure_;
+};
+
+}  // namespace
+
+SimResult RunEngine(const SimOptions& options, bool lying_disk) {
+  return EngineSimulation(options, lying_disk).Run();
+}
+
+}  // namespace millrace::testing

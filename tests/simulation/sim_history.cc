@@ -1,0 +1,354 @@
+#include "tests/simulation/sim_history.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace millrace::testing {
+namespace {
+
+using storage::OperationKind;
+using storage::Version;
+using State = SimCommit::State;
+
+constexpr const char* kFieldNames[] = {"serial", "a", "b", "c"};
+
+storage::Document DocumentOf(const SimFields& fields) {
+  storage::DocumentBuilder builder;
+  for (const auto& [name, value] : fields) builder.Set(name, value);
+  return *builder.Finish();
+}
+
+std::string Describe(const SimCommit& commit) {
+  return absl::StrCat("commit ", commit.serial, " of ", commit.client);
+}
+
+std::string Describe(const SimTables& tables, const SimTables& want) {
+  for (const auto& [key, record] : want) {
+    const auto found = tables.find(key);
+    if (found == tables.end()) {
+      return absl::StrCat("record ", key.second, " of version ", record.version, " is missing");
+    }
+    if (found->second != record) {
+      return absl::StrCat("record ", key.second, " has version ", found->second.version,
+                          found->second.fields == record.fields ? "" : " and other fields",
+                          " where the model has ", record.version);
+    }
+  }
+  for (const auto& [key, record] : tables) {
+    if (!want.contains(key)) {
+      return absl::StrCat("record ", key.second, " of version ", record.version, " is too many");
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+// ---- A life ----
+
+void SimHistory::Begin(Version published) {
+  published_ = life_first_ = published;
+  life_began_at_ = Now();
+}
+
+uint64_t SimHistory::Invoke(SimCommit commit) {
+  commit.serial = commits_.size() + 1;
+  commit.operations.push_back(
+      {.id = MarkOf(commit.serial), .fields = {{"serial", static_cast<int64_t>(commit.serial)}}});
+  commit.invoked_at = Now();
+  commit.seen_before = published_;
+  commits_.push_back(std::move(commit));
+  return commits_.back().serial;
+}
+
+void SimHistory::Answer(uint64_t serial, const absl::StatusOr<CommitReceipt>& answer,
+                        Version published) {
+  SimCommit& commit = commits_[serial - 1];
+  commit.answered_at = Now();
+  commit.published_after = published;
+  if (answer.ok()) {
+    if (commit.state == State::kRefused) Fail(Describe(commit) + " was ruled out and committed");
+    commit.state = State::kCommitted;
+    commit.version = answer->version;
+    published_ = std::max(published_, answer->version);
+    if (answer->version > published) Fail(Describe(commit) + " is answered and not published");
+    return;
+  }
+  if (!answer.status().GetPayload("millrace/outcome").has_value()) {
+    Fail(Describe(commit) + " says nothing of its outcome: " + answer.status().ToString());
+  }
+  commit.status = answer.status();
+  commit.state =
+      GetOutcome(answer.status()) == Outcome::kUnknown ? State::kUnknown : State::kRefused;
+}
+
+void SimHistory::Resolve(uint64_t serial, const CommitOutcome& outcome) {
+  SimCommit& commit = commits_[serial - 1];
+  const bool committed = outcome.state == CommitOutcome::State::kCommitted;
+  if (outcome.state == CommitOutcome::State::kPruned) return;
+  if (commit.state == State::kCommitted && !(committed && outcome.version == commit.version)) {
+    Fail(Describe(commit) + " was acknowledged, and its outcome is another one");
+  }
+  if (commit.state == State::kRefused && committed) {
+    Fail(Describe(commit) + " was not executed, and its outcome is committed");
+  }
+  if (commit.state == State::kUnknown) {
+    commit.state = committed ? State::kCommitted : State::kRefused;
+    commit.version = outcome.version;
+    commit.status = absl::OkStatus();
+    commit.answered_at = Now();
+  }
+}
+
+void SimHistory::Saw(SimObservation observation) {
+  observation.ended_at = Now();
+  published_ = std::max(published_, observation.version);
+  observations_.push_back(std::move(observation));
+}
+
+void SimHistory::Fail(std::string what) {
+  if (failure_.empty()) failure_ = std::move(what);
+}
+
+// ---- The end of a life ----
+
+std::string SimHistory::Check(const SimObservation& found, int definition_count, bool power_lost) {
+  CheckOrder();
+  Decide(found, power_lost);
+  CheckVersions(found, definition_count);
+  Replay(found);
+  observations_.clear();
+  return failure_;
+}
+
+// Who was answered before another asked comes before it.
+void SimHistory::CheckOrder() {
+  std::vector<const SimCommit*> committed;
+  for (const SimCommit& commit : commits_) {
+    if (commit.invoked_at > life_began_at_ && commit.state == State::kCommitted &&
+        commit.answered_at != 0) {
+      committed.push_back(&commit);
+    }
+  }
+  for (const SimCommit* one : committed) {
+    for (const SimCommit* other : committed) {
+      const bool before = one->answered_at < other->invoked_at ||
+                          (one->client == other->client && one->invoked_at < other->invoked_at);
+      if (before && one->version >= other->version) {
+        Fail(absl::StrCat(Describe(*one), " came before ", Describe(*other), " but has version ",
+                          one->version, ", not below ", other->version));
+      }
+    }
+    for (const SimObservation& observation : observations_) {
+      if (one->answered_at < observation.began_at && observation.version < one->version) {
+        Fail(absl::StrCat("a snapshot of version ", observation.version, " does not show ",
+                          Describe(*one), ", version ", one->version, ", answered before"));
+      }
+    }
+  }
+  for (const SimObservation& one : observations_) {
+    for (const SimObservation& other : observations_) {
+      if (one.ended_at < other.began_at && one.version > other.version) {
+        Fail(absl::StrCat("a snapshot of version ", other.version, " was taken after one of ",
+                          one.version));
+      }
+    }
+  }
+}
+
+// The marks that were found say what is committed; everything that lived is decided now.
+void SimHistory::Decide(const SimObservation& found, bool power_lost) {
+  const bool durable_only = std::all_of(commits_.begin(), commits_.end(), [&](const auto& commit) {
+    return commit.invoked_at < life_began_at_ || commit.durability == Durability::kDurable;
+  });
+  for (const SimObservation& observation : observations_) {
+    if (observation.version > found.version && (!power_lost || durable_only)) {
+      Fail(absl::StrCat("version ", observation.version, " was visible and is gone"));
+    }
+  }
+  for (SimCommit& commit : commits_) {
+    const auto mark = found.tables.find({0, MarkOf(commit.serial)});
+    const bool present = mark != found.tables.end();
+    const Version version = present ? mark->second.version : 0;
+    if (commit.state == State::kRefused) {
+      if (present) Fail(Describe(commit) + " was not executed and is there");
+    } else if (commit.state == State::kCommitted) {
+      const bool may_be_lost =
+          power_lost && !commit.decided && commit.durability != Durability::kDurable;
+      if (!present && !may_be_lost) {
+        Fail(absl::StrCat(Describe(commit), ", version ", commit.version, ", is lost"));
+      } else if (!present && commit.version <= found.version) {
+        Fail(absl::StrCat(Describe(commit), ", version ", commit.version,
+                          ", is lost and later ones are not"));
+      } else if (present && version != commit.version) {
+        Fail(absl::StrCat(Describe(commit), " had version ", commit.version, " and has ", version));
+      }
+    }
+    commit.state = present ? State::kCommitted : State::kRefused;
+    commit.version = version;
+    commit.decided = true;
+  }
+}
+
+void SimHistory::CheckVersions(const SimObservation& found, int definition_count) {
+  std::set<Version> versions;
+  for (const SimCommit& commit : commits_) {
+    if (commit.state == State::kCommitted && !versions.insert(commit.version).second) {
+      Fail(absl::StrCat("version ", commit.version, " was given twice"));
+    }
+  }
+  if (versions.size() + static_cast<size_t>(definition_count) != found.version) {
+    Fail(absl::StrCat("the store is at version ", found.version, " with ", versions.size(),
+                      " commits and ", definition_count, " definitions"));
+  }
+}
+
+// The model: all commits in the order of their versions.
+void SimHistory::Replay(const SimObservation& found) {
+  std::map<Version, const SimCommit*> by_version;
+  for (const SimCommit& commit : commits_) {
+    if (commit.state == State::kCommitted) by_version[commit.version] = &commit;
+  }
+  std::vector<SimTables> states(1);
+  for (Version version = 1; version <= found.version; ++version) {
+    states.push_back(states.back());
+    const auto commit = by_version.find(version);
+    if (commit == by_version.end()) continue;  // A definition.
+    if (const SimOperation* failed = FailedPrecondition(*commit->second, states.back())) {
+      Fail(absl::StrCat(Describe(*commit->second), ", version ", version,
+                        ", is committed although the precondition on ", failed->id, " fails"));
+    }
+    Apply(*commit->second, states.back());
+  }
+  const std::string difference = Describe(found.tables, states.back());
+  if (!difference.empty()) Fail("after opening: " + difference);
+  for (const SimObservation& observation : observations_) {
+    if (observation.version > found.version) continue;  // Lost; nobody can say.
+    const std::string fault = Describe(observation.tables, states[observation.version]);
+    if (!fault.empty()) {
+      Fail(absl::StrCat("in a snapshot of version ", observation.version, ": ", fault));
+    }
+  }
+  CheckRefusals(states);
+}
+
+// A precondition that was said to fail did so at some moment between question and answer.
+void SimHistory::CheckRefusals(const std::vector<SimTables>& states) {
+  for (SimCommit& commit : commits_) {
+    if (!absl::IsFailedPrecondition(commit.status)) continue;
+    const absl::Status status = std::exchange(commit.status, absl::OkStatus());
+    if (commit.published_after >= states.size()) continue;  // Some of that is lost.
+    bool failed = false;
+    for (Version v = commit.seen_before; v <= commit.published_after; ++v) {
+      failed = failed || FailedPrecondition(commit, states[v]) != nullptr;
+    }
+    if (!failed) {
+      Fail(absl::StrCat(Describe(commit), " was refused, but its preconditions held from version ",
+                        commit.seen_before, " to ", commit.published_after, ": ",
+                        status.ToString()));
+    }
+  }
+}
+
+bool SimHistory::Holds(const storage::Precondition& precondition, const SimRecord* record) {
+  switch (precondition.kind) {
+    case storage::Precondition::Kind::kNone:
+      return true;
+    case storage::Precondition::Kind::kAbsent:
+      return record == nullptr;
+    case storage::Precondition::Kind::kVersion:
+      return record != nullptr && record->version == precondition.version;
+  }
+  return false;
+}
+
+const SimOperation* SimHistory::FailedPrecondition(const SimCommit& commit,
+                                                   const SimTables& tables) {
+  for (const SimOperation& operation : commit.operations) {
+    const auto record = tables.find({operation.collection, operation.id});
+    if (!Holds(operation.precondition, record == tables.end() ? nullptr : &record->second)) {
+      return &operation;
+    }
+  }
+  return nullptr;
+}
+
+// Of several writes to a record the last one wins; it works on the state before the batch.
+void SimHistory::Apply(const SimCommit& commit, SimTables& tables) {
+  std::set<std::pair<int, std::string>> written;
+  for (auto it = commit.operations.rbegin(); it != commit.operations.rend(); ++it) {
+    const std::pair<int, std::string> key(it->collection, it->id);
+    if (it->kind == OperationKind::kRequire || !written.insert(key).second) continue;
+    if (it->kind == OperationKind::kDelete) {
+      tables.erase(key);
+      continue;
+    }
+    SimRecord& record = tables[key];
+    record.version = commit.version;
+    if (it->kind == OperationKind::kPut) record.fields.clear();
+    for (const auto& [name, value] : it->fields) record.fields[name] = value;
+  }
+}
+
+// ---- The store ----
+
+std::string SimHistory::MarkOf(uint64_t serial) {
+  return absl::StrCat("mark-", serial);
+}
+
+storage::WriteBatch SimHistory::BatchOf(const SimCommit& commit,
+                                        const storage::Collection collections[2]) {
+  storage::WriteBatch batch;
+  for (const SimOperation& operation : commit.operations) {
+    const storage::Collection& collection = collections[operation.collection];
+    switch (operation.kind) {
+      case OperationKind::kPut:
+        batch.Put(collection, operation.id, DocumentOf(operation.fields), operation.precondition);
+        break;
+      case OperationKind::kMerge:
+        batch.Merge(collection, operation.id, DocumentOf(operation.fields), operation.precondition);
+        break;
+      case OperationKind::kDelete:
+        batch.Delete(collection, operation.id, operation.precondition);
+        break;
+      case OperationKind::kRequire:
+        batch.Require(collection, operation.id, operation.precondition);
+        break;
+    }
+  }
+  return batch;
+}
+
+absl::StatusOr<SimTables> SimHistory::ReadAll(const storage::Snapshot& snapshot,
+                                              const storage::Collection collections[2]) {
+  SimTables tables;
+  for (int i = 0; i < 2; ++i) {
+    uint64_t rows = 0;
+    std::string fault;
+    absl::Status status = snapshot.Scan(collections[i], {}, [&](const storage::RecordRef& ref) {
+      ++rows;
+      SimRecord& record = tables[{i, std::string(ref.id)}];
+      record.version = ref.version;
+      for (const char* name : kFieldNames) {
+        const auto value = storage::DocumentView(ref.document).Field(name);
+        if (value.has_value()) record.fields[name] = std::get<int64_t>(*value);
+      }
+      if (DocumentOf(record.fields).bytes() != ref.document) fault = std::string(ref.id);
+      return true;
+    });
+    if (!status.ok()) return status;
+    if (!fault.empty()) return absl::InternalError("strange fields in record " + fault);
+    const absl::StatusOr<uint64_t> count = snapshot.Count(collections[i]);
+    if (!count.ok()) return count.status();
+    if (*count != rows) {
+      return absl::InternalError(
+          absl::StrCat("Count says ", *count, " where a scan finds ", rows, " records"));
+    }
+  }
+  return tables;
+}
+
+}  // namespace millrace::testing
