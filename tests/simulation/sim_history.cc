@@ -317,6 +317,9 @@ storage::WriteBatch SimHistory::BatchOf(const SimCommit& commit,
       case OperationKind::kRequire:
         batch.Require(collection, operation.id, operation.precondition);
         break;
+      case OperationKind::kLink:
+      case OperationKind::kUnlink:
+        break;  // None are made.
     }
   }
   return batch;
