@@ -63,11 +63,9 @@ class SimDriver final : public Driver, public WaitDriver, private LaneSelector {
 
   Clock& clock() { return clock_; }
   FaultPoints& faults() { return faults_; }
-  const FaultPoints& faults() const { return faults_; }
   // A stream of random numbers for the test's own decisions.
   SimRandom& random() { return client_random_; }
   SimTrace& trace() { return trace_; }
-  const SimTrace& trace() const { return trace_; }
   uint64_t turns() const { return turns_; }
   // Counts that something rare was reached, so that a test can tell if it never is.
   void Probe(std::string_view name, uint64_t count = 1) { probes_[std::string(name)] += count; }

@@ -100,7 +100,7 @@ std::string Describe(const SmallestFailure& smallest, uint64_t seed, std::string
 
 }  // namespace
 
-SimResult SimResult::Of(const SimDriver& sim, std::string failure) {
+SimResult SimResult::Of(SimDriver& sim, std::string failure) {
   SimResult result{.failure = std::move(failure),
                    .turns = sim.turns(),
                    .trace_hash = sim.trace().hash(),

@@ -24,7 +24,7 @@ struct SimResult {
   std::map<std::string, uint64_t> probes;
 
   // Of a simulation that has ended.
-  static SimResult Of(const SimDriver& sim, std::string failure);
+  static SimResult Of(SimDriver& sim, std::string failure);
 };
 
 // Runs one simulation with these options; must depend on nothing else. It fails by what it
