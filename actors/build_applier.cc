@@ -93,6 +93,15 @@ absl::StatusOr<bool> IsCurrent(const WriteTransaction& transaction,
   return storage::IsLiveLink(storage::KeyInTree(link_key), **link);
 }
 
+// The last of an index's tasks, and no more finished ones than are kept.
+absl::Status PutNewest(WriteTransaction& transaction, const std::vector<IndexTask>& tasks) {
+  absl::Status status = storage::PutTask(transaction, tasks.back());
+  for (const storage::TaskId old : storage::TasksToForget(tasks)) {
+    if (status.ok()) status = storage::DeleteTask(transaction, tasks.back().request.index, old);
+  }
+  return status;
+}
+
 }  // namespace
 
 absl::StatusOr<TaskChanged> BuildApplier::Apply(WriteTransaction& transaction,
@@ -124,11 +133,7 @@ absl::StatusOr<TaskChanged> BuildApplier::Apply(WriteTransaction& transaction,
                     .definition = definition.number,
                     .created_at = create.now});
   tasks->back().request.index = definition.id;
-  absl::Status status = storage::PutTask(transaction, tasks->back());
-  for (const storage::TaskId old : storage::TasksToForget(*tasks)) {
-    if (status.ok()) status = storage::DeleteTask(transaction, definition.id, old);
-  }
-  if (!status.ok()) return status;
+  if (absl::Status status = PutNewest(transaction, *tasks); !status.ok()) return status;
   return TaskChanged{std::move(tasks->back()), *std::move(state)};
 }
 
@@ -154,10 +159,7 @@ absl::StatusOr<TaskChanged> BuildApplier::Apply(WriteTransaction& transaction,
     task = std::move(next);
   }
   const auto watch = watches_.find({change.definition.id, task->generation});
-  if (watch != watches_.end()) {
-    task->resume.maintained_count =
-        watch->second.entry_count_known ? watch->second.entry_count : storage::kMaintainedUnknown;
-  }
+  if (watch != watches_.end()) task->resume.maintained_count = watch->second.MaintainedCount();
   if (absl::Status status = storage::PutTask(transaction, *task); !status.ok()) return status;
   state = RetireIfEnded(transaction, change.definition, *task);
   if (!state.ok()) return state.status();

@@ -13,6 +13,7 @@
 #include "millrace/actors/changed_records.h"
 #include "millrace/messages/flush.h"
 #include "millrace/messages/index_build.h"
+#include "millrace/storage/index_task.h"
 #include "millrace/storage/write_transaction.h"
 
 namespace millrace {
@@ -48,6 +49,10 @@ class BuildApplier final : public Applier {
   // What flushes have changed beside a build, since its generation was allocated.
   struct Watch {
     void Note(const BuildId& build, std::string_view row_key);
+    // What a task row says of it.
+    uint64_t MaintainedCount() const {
+      return entry_count_known ? entry_count : storage::kMaintainedUnknown;
+    }
 
     std::string record_prefix;  // Of the collection's records.
     std::string member_prefix;  // Of the scope's links; empty if there is none.

@@ -32,6 +32,18 @@ absl::Status ForEachRow(const storage::RowView& view, const std::string& prefix,
   return rows.status();
 }
 
+// The index stays, with what was built of it.
+void ChangeKind(storage::IndexKind kind, bool empty, IndexDefinition* definition,
+                storage::GenerationState* generations) {
+  const bool unbuilt = *generations == storage::InitialGenerations(*definition);
+  definition->kind = kind;
+  ++definition->number;
+  if (definition->unique()) definition->needs = definition->number;
+  if (!unbuilt) return;
+  if (empty) definition->complete_at = definition->number;
+  *generations = storage::InitialGenerations(*definition);
+}
+
 absl::StatusOr<bool> IsEmpty(const storage::RowView& view, CollectionId collection) {
   const std::string prefix =
       storage::EncodeCollectionPrefix(storage::Tree::kRecords, storage::kTrunk, collection);
@@ -160,12 +172,7 @@ absl::StatusOr<CatalogState::Plan<IndexDefined>> CatalogState::PlanIndex(
     definition = known->definition;
     generations = known->generations;
     if (definition.kind != define.options.kind) {
-      const bool unbuilt = generations == storage::InitialGenerations(definition);
-      definition.kind = define.options.kind;
-      ++definition.number;
-      if (definition.unique()) definition.needs = definition.number;
-      if (unbuilt && *empty) definition.complete_at = definition.number;
-      if (unbuilt) generations = storage::InitialGenerations(definition);
+      ChangeKind(define.options.kind, *empty, &definition, &generations);
       Put(storage::IndexDefinitionKey(key.first, key.second),
           storage::EncodeIndexDefinition(definition), &plan.batch);
     }

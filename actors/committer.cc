@@ -253,8 +253,8 @@ void Committer::AnswerGroup(const absl::Status& status) {
   for (Defined& defined : defined_) std::move(defined)(status);
   for (Refused& refused : refused_) {
     // What stood in its way may have been a batch of this very group.
-    absl::Status refusal = status.ok() ? std::move(refused.status) : status;
-    refused.reply.Send(WithOutcome(std::move(refusal), Outcome::kNotExecuted));
+    if (!status.ok()) refused.status = status;
+    refused.reply.Send(WithOutcome(std::move(refused.status), Outcome::kNotExecuted));
   }
   accepted_.clear();
   defined_.clear();

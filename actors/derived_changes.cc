@@ -56,14 +56,7 @@ absl::Status DerivedChanges::AddRecord(const RecordChange& record, const Collect
     }
   }
   for (const MarkedIndex* index : marks.indexes) {
-    ValueChange change;
-    if (record.older.exists && record.older.known &&
-        index->field.Extract(record.older.payload, &old_key_)) {
-      change.before = &old_key_;
-    }
-    if (!record.row.tombstone && index->field.Extract(record.row.value, &new_key_)) {
-      change.after = &new_key_;
-    }
+    const ValueChange change = ChangeOf(*index, record);
     if (!index->definition.scoped()) {
       AddEntries(*index, {}, record.key.id, change, slice);
     } else if (absl::Status status = AddScoped(*index, record, change, slice); !status.ok()) {
@@ -71,6 +64,20 @@ absl::Status DerivedChanges::AddRecord(const RecordChange& record, const Collect
     }
   }
   return absl::OkStatus();
+}
+
+// Its keys are good until the next call.
+DerivedChanges::ValueChange DerivedChanges::ChangeOf(const MarkedIndex& index,
+                                                     const RecordChange& record) {
+  ValueChange change;
+  if (record.older.exists && record.older.known &&
+      index.field.Extract(record.older.payload, &old_key_)) {
+    change.before = &old_key_;
+  }
+  if (!record.row.tombstone && index.field.Extract(record.row.value, &new_key_)) {
+    change.after = &new_key_;
+  }
+  return change;
 }
 
 // A live generation gets what changes. One that is building gets every entry that there will be:

@@ -58,6 +58,7 @@ class DerivedChanges {
     const storage::IndexKey* before = nullptr;  // Null: no entry.
     const storage::IndexKey* after = nullptr;
   };
+  ValueChange ChangeOf(const storage::MarkedIndex& index, const RecordChange& record);
   void AddEntries(const storage::MarkedIndex& index, std::string_view owner, std::string_view id,
                   const ValueChange& change, Slice* slice);
   absl::Status AddScoped(const storage::MarkedIndex& index, const RecordChange& record,

@@ -285,6 +285,18 @@ absl::Status IndexEffects::AppendLinkCandidates(const NewLink& link, std::string
 }
 
 // Rows are counted before anybody asks which of them count: mostly there is room anyway.
+absl::StatusOr<bool> IndexEffects::HasRoom(const Relation& relation, std::string_view owner,
+                                           uint64_t new_count) const {
+  if (new_count > relation.member_max) return false;
+  for (const bool exact : {false, true}) {
+    const absl::StatusOr<uint64_t> others =
+        CountOthers(relation, owner, relation.member_max, exact);
+    if (!others.ok()) return others.status();
+    if (new_count + *others <= relation.member_max) return true;
+  }
+  return false;
+}
+
 absl::Status IndexEffects::CheckRoom() const {
   std::map<std::pair<const Relation*, std::string_view>, uint64_t> linked;
   for (const NewLink& link : links_) {
@@ -292,17 +304,9 @@ absl::Status IndexEffects::CheckRoom() const {
   }
   for (const auto& [key, count] : linked) {
     const auto& [relation, owner] = key;
-    bool room = count <= relation->member_max;
-    for (bool exact : {false, true}) {
-      if (!room) break;
-      const absl::StatusOr<uint64_t> others =
-          CountOthers(*relation, owner, relation->member_max, exact);
-      if (!others.ok()) return others.status();
-      room = count + *others <= relation->member_max;
-      if (room) break;
-      if (!exact) room = true;  // Perhaps: what was counted may have ended.
-    }
-    if (room) continue;
+    const absl::StatusOr<bool> room = HasRoom(*relation, owner, count);
+    if (!room.ok()) return room.status();
+    if (*room) continue;
     return absl::FailedPreconditionError(
         absl::StrCat("owner ", Named(owner), " would have more than the ", relation->member_max,
                      " members that relation '", relation->name, "' allows; unlink some first"));

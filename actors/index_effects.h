@@ -83,6 +83,8 @@ class IndexEffects {
                                 const storage::CollectionMarks& collection, std::string* out);
   absl::Status AppendLinkCandidates(const NewLink& link, std::string* out);
   absl::Status CheckRoom() const;
+  absl::StatusOr<bool> HasRoom(const storage::Relation& relation, std::string_view owner,
+                               uint64_t new_count) const;
   absl::StatusOr<uint64_t> CountOthers(const storage::Relation& relation, std::string_view owner,
                                        uint64_t at_most, bool exact) const;
 

@@ -123,6 +123,15 @@ class SliceCutter {
   size_t row_bytes_ = 0;
 };
 
+// What follows from a row of a link. One that has ended by the end of the flush goes.
+absl::Status AddLinkRow(L0Row* row, DerivedChanges& derived, Slice* slice) {
+  if (absl::Status status = derived.AddLink(*row, slice); !status.ok()) return status;
+  const absl::StatusOr<bool> lives = derived.LinkLives(*row);
+  if (!lives.ok()) return lives.status();
+  row->tombstone = !*lives;
+  return absl::OkStatus();
+}
+
 // One row of the flush: its own change, and what follows from it.
 absl::Status AddRow(L0Row row, OlderRows& older, DerivedChanges& derived, SliceCutter& cutter) {
   const absl::StatusOr<storage::RowKey> key = storage::DecodeRowKey(row.key);
@@ -130,10 +139,8 @@ absl::Status AddRow(L0Row row, OlderRows& older, DerivedChanges& derived, SliceC
   const bool before = older.Contains(row.key);
   if (!older.status().ok()) return older.status();
   if (key->tree == storage::Tree::kRelations) {
-    if (absl::Status status = derived.AddLink(row, &cutter.slice()); !status.ok()) return status;
-    const absl::StatusOr<bool> lives = derived.LinkLives(row);
-    if (!lives.ok()) return lives.status();
-    row.tombstone = !*lives;
+    absl::Status status = AddLinkRow(&row, derived, &cutter.slice());
+    if (!status.ok()) return status;
   }
   if (key->tree == storage::Tree::kRecords) {
     const storage::CollectionMarks* const marks = derived.Of(key->collection);

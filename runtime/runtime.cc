@@ -63,7 +63,7 @@ absl::Status Runtime::Start() {
 
 absl::Status Runtime::StartActors() {
   for (Cell* actor : actors_) {
-    const absl::Status status = driver_.Start(*actor);
+    absl::Status status = driver_.Start(*actor);
     if (status.ok()) continue;
     LOG(ERROR) << actor->name() << " did not start: " << status;
     return status;

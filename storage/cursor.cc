@@ -90,14 +90,12 @@ void Cursor::ReadAhead() {
 // A leaf's rows lie in one page of 4 KiB, in no order: asking for all of it at once costs its
 // memory's bandwidth, coming upon row after row its latency each time.
 void Cursor::FetchPage(const char* row) {
-  constexpr uintptr_t kPageBytes = 4096;
-  constexpr uintptr_t kLineBytes = 64;
-  const uintptr_t page = reinterpret_cast<uintptr_t>(row) & ~(kPageBytes - 1);
+  constexpr size_t kPageBytes = 4096;
+  constexpr size_t kLineBytes = 64;
+  const char* const page = row - reinterpret_cast<uintptr_t>(row) % kPageBytes;
   if (page == fetched_page_) return;
   fetched_page_ = page;
-  for (uintptr_t line = 0; line < kPageBytes; line += kLineBytes) {
-    __builtin_prefetch(reinterpret_cast<const char*>(page + line));
-  }
+  for (size_t line = 0; line < kPageBytes; line += kLineBytes) __builtin_prefetch(page + line);
 }
 
 Cursor::Row Cursor::Read(int operation, std::string_view key) {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -75,7 +74,7 @@ class Cursor {
   int ahead_next_ = 0;
   int ahead_count_ = 0;
   Row ahead_[kAheadMax];
-  uintptr_t fetched_page_ = 0;
+  const char* fetched_page_ = nullptr;
 };
 
 }  // namespace millrace::storage

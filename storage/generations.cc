@@ -17,6 +17,11 @@ absl::Status Unexpected(const GenerationChange& change, absl::string_view found)
                                          change.generation, ": ", found));
 }
 
+// What served or was building, if there was any, waits for its deletion.
+void Retire(Generation* generation, GenerationState* state) {
+  if (*generation != 0) state->retired.push_back(std::exchange(*generation, 0));
+}
+
 // The state behind `change`, or why there is none.
 absl::StatusOr<GenerationState> Changed(GenerationState state, const GenerationChange& change) {
   switch (change.kind) {
@@ -28,7 +33,7 @@ absl::StatusOr<GenerationState> Changed(GenerationState state, const GenerationC
       return state;
     case GenerationChange::Kind::kFlip:
       if (state.building != change.generation) return Unexpected(change, "it is not building");
-      if (state.live != 0) state.retired.push_back(state.live);
+      Retire(&state.live, &state);
       state.live = std::exchange(state.building, 0);
       state.live_definition = std::exchange(state.building_definition, 0);
       state.built_at = change.built_at;
@@ -37,13 +42,13 @@ absl::StatusOr<GenerationState> Changed(GenerationState state, const GenerationC
       return state;
     case GenerationChange::Kind::kAbandon:
       if (state.building != change.generation) return Unexpected(change, "it is not building");
-      state.retired.push_back(std::exchange(state.building, 0));
+      Retire(&state.building, &state);
       state.building_definition = 0;
       return state;
     case GenerationChange::Kind::kDrop:
       if (state.dropped) return Unexpected(change, "the index was dropped before");
-      if (state.live != 0) state.retired.push_back(std::exchange(state.live, 0));
-      if (state.building != 0) state.retired.push_back(std::exchange(state.building, 0));
+      Retire(&state.live, &state);
+      Retire(&state.building, &state);
       state.dropped = true;
       return state;
     case GenerationChange::Kind::kForget:

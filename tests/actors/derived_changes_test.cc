@@ -44,7 +44,6 @@ std::set<std::string> Keys(storage::Environment& environment, TreeId tree) {
 struct ModelLink {
   double score = 0;
   bool staged = false;
-  friend bool operator==(const ModelLink&, const ModelLink&) = default;
 };
 
 // Records by collection and id, and links, as a client would keep them.
