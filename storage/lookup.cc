@@ -125,6 +125,7 @@ absl::StatusOr<std::vector<Relation>> Lookup::ListRelations() const {
   return relations;
 }
 
+// Most of its branches pass an error on. NOLINTNEXTLINE(readability-function-cognitive-complexity)
 absl::StatusOr<Lookup::Range> Lookup::RangeOf(const IndexQuery& query) {
   const int ways = (query.equal.has_value() ? 1 : 0) + (query.prefix.has_value() ? 1 : 0) +
                    (query.from.has_value() || query.to.has_value() ? 1 : 0);
@@ -209,6 +210,8 @@ absl::StatusOr<FoundPage> Lookup::Find(const IndexDefinition& index, const Index
 }
 
 // Entries and candidates in order, each judged by its record.
+// Most of its branches pass an error on.
+// NOLINTNEXTLINE(readability-function-cognitive-complexity,readability-function-size)
 absl::StatusOr<FoundPage> Lookup::Walk(const IndexDefinition& index, Generation generation,
                                        const Relation* scope, const IndexQuery& query,
                                        const Range& range,
@@ -278,6 +281,7 @@ absl::Status Lookup::Collect(const IndexDefinition& index, const Range& range,
 }
 
 // In the order of the index: the places are sorted, of which no more are kept than a page needs.
+// Most of its branches pass an error on. NOLINTNEXTLINE(readability-function-cognitive-complexity)
 absl::StatusOr<FoundPage> Lookup::Scan(const IndexDefinition& index, const Relation* scope,
                                        const IndexQuery& query, const Range& range,
                                        absl::FunctionRef<bool(const Found&)> visit) const {
@@ -326,6 +330,7 @@ absl::StatusOr<bool> Lookup::IsMember(const Relation& scope, std::string_view ow
   return link->has_value() && !(*link)->data.staged;
 }
 
+// Most of its branches pass an error on. NOLINTNEXTLINE(readability-function-cognitive-complexity)
 absl::StatusOr<FoundPage> Lookup::Links(const Relation& relation, std::string_view end,
                                         bool of_owner, const LinkQuery& query,
                                         absl::FunctionRef<bool(const LinkRef&)> visit) const {
