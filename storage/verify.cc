@@ -160,7 +160,7 @@ absl::Status Verification::CheckLog() {
                     .flushed_version = l1.head.last_version,
                     .durable_version = l1.ingested},
                    take, log);
-  const absl::Status status = survey.Run();
+  absl::Status status = survey.Run();
   report_.log_file_count = log.file_count;
   report_.log_batch_count = log.batch_count;
   report_.last_version = survey.reader().last_version();
