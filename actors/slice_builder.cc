@@ -129,6 +129,7 @@ absl::Status AddLinkRow(L0Row* row, DerivedChanges& derived, Slice* slice) {
   const absl::StatusOr<bool> lives = derived.LinkLives(*row);
   if (!lives.ok()) return lives.status();
   row->tombstone = !*lives;
+  if (row->tombstone) row->value = {};
   return absl::OkStatus();
 }
 
@@ -154,10 +155,8 @@ absl::Status AddRow(L0Row row, OlderRows& older, DerivedChanges& derived, SliceC
   }
   cutter.slice().cursor.assign(row.key);
   if (row.tombstone && !before) return absl::OkStatus();
-  cutter.Add({.key = row.key,
-              .payload = row.tombstone ? std::string_view() : row.value,
-              .version = row.version,
-              .tombstone = row.tombstone});
+  cutter.Add(
+      {.key = row.key, .payload = row.value, .version = row.version, .tombstone = row.tombstone});
   return absl::OkStatus();
 }
 
