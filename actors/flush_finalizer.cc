@@ -122,6 +122,11 @@ void FlushFinalizer::OnTimer(TimerId /*timer*/) {
   }
 }
 
+// While the Committer still is there to be told.
+void FlushFinalizer::OnStop(StopReason /*reason*/) {
+  if (!flights_.empty()) GiveBackFrom(0, absl::CancelledError("the engine is stopping"));
+}
+
 // In turn, so that one that always fails is not always asked first. A streamer that is stuck still
 // holds its credit.
 void FlushFinalizer::StartStreams() {

@@ -60,6 +60,7 @@ class FlushFinalizer final
   void Handle(Answer<SliceApplied> answer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void OnBatchEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void OnTimer(TimerId timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void OnStop(StopReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
 
   enum class State : uint8_t {
     kDelayed,     // Until `due`, after a failure.
