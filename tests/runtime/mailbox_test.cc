@@ -8,8 +8,11 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
 #include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
 
@@ -301,8 +304,8 @@ TEST(MoodycamelMailboxTest, ShortLivedSendersLeaveNothingBehind) {
 // Counts how often a sender looks for room; the third time there is some. Owned by its thread.
 class LookCounter final : public WaitDriver {
  public:
-  explicit LookCounter(absl::FunctionRef<void()> make_room)
-      : make_room_(make_room), before_(SetWaitDriver(this)) {}
+  explicit LookCounter(absl::AnyInvocable<void()> make_room)
+      : make_room_(std::move(make_room)), before_(SetWaitDriver(this)) {}
   ~LookCounter() override { SetWaitDriver(before_); }
   int count = 0;
   void RunUntil(absl::FunctionRef<bool()> ready, MonotonicTime /*deadline*/,
@@ -314,7 +317,7 @@ class LookCounter final : public WaitDriver {
   int woken_by_itself = 0;
 
  private:
-  absl::FunctionRef<void()> make_room_;
+  absl::AnyInvocable<void()> make_room_;
   WaitDriver* const before_;
 };
 
