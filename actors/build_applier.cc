@@ -50,7 +50,8 @@ absl::StatusOr<GenerationState> ChangeWith(WriteTransaction& transaction,
                                                     .definition = definition,
                                                     .generation = task.generation,
                                                     .built_at = event.now,
-                                                    .row_count = task.counts.indexed});
+                                                    .row_count = task.counts.indexed,
+                                                    .record_count = task.resume.record_count});
   }
   if (state->building != 0) {
     state = storage::ChangeGenerations(transaction, {.kind = GenerationChange::Kind::kAbandon,
@@ -102,6 +103,18 @@ absl::Status PutNewest(WriteTransaction& transaction, const std::vector<IndexTas
   return status;
 }
 
+// The entries that were counted must be those that the build put, give or take what flushes
+// changed.
+absl::Status CheckCount(const IndexTask& task, uint64_t counted) {
+  const uint64_t changed = task.resume.maintained_count;
+  const uint64_t put = task.resume.applied_entry_count;
+  if (changed == storage::kMaintainedUnknown) return absl::OkStatus();
+  if (counted + changed >= put && counted <= put + changed) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat(
+      "generation ", task.generation, " of index ", task.request.index, " holds ", counted,
+      " entries, but ", put, " were put, and ", changed, " changed by flushes: it is not used"));
+}
+
 }  // namespace
 
 absl::StatusOr<TaskChanged> BuildApplier::Apply(WriteTransaction& transaction,
@@ -144,27 +157,38 @@ absl::StatusOr<TaskChanged> BuildApplier::Apply(WriteTransaction& transaction,
   if (!task.ok()) return task.status();
   absl::StatusOr<GenerationState> state = storage::ReadGenerations(transaction, change.definition);
   if (!state.ok()) return state.status();
-  for (TaskEvent event : change.events) {
-    const bool allocate = NeedsGeneration(*state, *task, event.kind);
-    event.generation = allocate ? state->last + 1 : task->generation;
-    absl::StatusOr<IndexTask> next = storage::Advance(*task, event);
-    if (!next.ok()) return next.status();
-    if (allocate || event.kind == Kind::kFlipped) {
-      state = ChangeWith(transaction, change.definition, *task, event);
-      if (!state.ok()) return state.status();
-    }
-    if (event.kind == Kind::kBegin || event.kind == Kind::kRestart) {
-      Follow(change.definition, *state, allocate);
-    }
-    task = std::move(next);
+  NoteMaintained(&*task);
+  for (const TaskEvent& event : change.events) {
+    absl::Status status = Happen(transaction, change.definition, event, &*task, &*state);
+    if (!status.ok()) return status;
   }
-  const auto watch = watches_.find({change.definition.id, task->generation});
-  if (watch != watches_.end()) task->resume.maintained_count = watch->second.MaintainedCount();
   if (absl::Status status = storage::PutTask(transaction, *task); !status.ok()) return status;
   state = RetireIfEnded(transaction, change.definition, *task);
   if (!state.ok()) return state.status();
   if (state->building == 0) watches_.erase({change.definition.id, task->generation});
   return TaskChanged{*std::move(task), *std::move(state)};
+}
+
+// One event, with the change of generations that belongs to it.
+absl::Status BuildApplier::Happen(WriteTransaction& transaction, const IndexDefinition& definition,
+                                  TaskEvent event, IndexTask* task, GenerationState* state) {
+  if (event.kind == Kind::kVerified) {
+    if (absl::Status status = CheckCount(*task, event.counts.indexed); !status.ok()) return status;
+  }
+  const bool allocate = NeedsGeneration(*state, *task, event.kind);
+  event.generation = allocate ? state->last + 1 : task->generation;
+  absl::StatusOr<IndexTask> next = storage::Advance(*task, event);
+  if (!next.ok()) return next.status();
+  if (allocate || event.kind == Kind::kFlipped) {
+    absl::StatusOr<GenerationState> changed = ChangeWith(transaction, definition, *task, event);
+    if (!changed.ok()) return changed.status();
+    *state = *std::move(changed);
+  }
+  if (event.kind == Kind::kBegin || event.kind == Kind::kRestart) {
+    Follow(definition, *state, allocate);
+  }
+  *task = *std::move(next);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<TasksForgotten> BuildApplier::Apply(WriteTransaction& transaction,
@@ -243,8 +267,7 @@ absl::StatusOr<GenerationsRetired> BuildApplier::Apply(WriteTransaction& transac
                                                        const DeleteEntries& remove) {
   absl::StatusOr<GenerationState> state = storage::ReadGenerations(transaction, remove.definition);
   if (!state.ok()) return state.status();
-  if (std::find(state->retired.begin(), state->retired.end(), remove.generation) ==
-      state->retired.end()) {
+  if (!state->IsRetired(remove.generation)) {
     return absl::AbortedError(absl::StrCat("generation ", remove.generation, " of index ",
                                            remove.definition.id, " is not retired"));
   }
@@ -261,36 +284,58 @@ absl::StatusOr<GenerationsRetired> BuildApplier::Apply(WriteTransaction& transac
   return GenerationsRetired{*std::move(state)};
 }
 
-// A link that changes changes what its member's record means to a scoped index.
+absl::StatusOr<GenerationsRetired> BuildApplier::Apply(WriteTransaction& transaction,
+                                                       const RemoveEntries& remove) {
+  absl::StatusOr<GenerationState> state = storage::ReadGenerations(transaction, remove.definition);
+  if (!state.ok()) return state.status();
+  if (state->building != remove.generation) {
+    return absl::AbortedError(absl::StrCat("generation ", remove.generation, " of index ",
+                                           remove.definition.id, " is not building"));
+  }
+  const auto watch = watches_.find({remove.definition.id, remove.generation});
+  for (size_t i = 0; i < remove.entries.size(); ++i) {
+    absl::Status status = transaction.Delete(TreeId::kIndex, remove.entries[i].key).status();
+    if (!status.ok()) return status;
+    if (watch != watches_.end()) ++watch->second.entry_count;
+  }
+  return GenerationsRetired{*std::move(state)};
+}
+
 void BuildApplier::Note(const Slice& slice) {
   for (auto& [build, watch] : watches_) {
-    for (const RowChange& row : slice.rows) watch.Note(build, row.key);
+    for (const RowChange& row : slice.rows) {
+      const TreeId tree = storage::TreeOf(row.key);
+      const std::string_view key = storage::KeyInTree(row.key);
+      if (tree == TreeId::kRecords && key.starts_with(watch.record_prefix)) watch.records.Note(key);
+      if (tree == TreeId::kRelations) watch.NoteLink(key);
+    }
+    for (const DerivedChange& change : slice.derived) {
+      const std::string_view key = DerivedKey(slice, change);
+      if (change.kind == DerivedChange::Kind::kEraseLink) {
+        watch.NoteLink(key);
+        continue;
+      }
+      storage::IndexEntry entry;
+      if (storage::PeekIndexEntry(key, &entry) && build == BuildId(entry.index, entry.generation)) {
+        ++watch.entry_count;
+      }
+    }
   }
 }
 
-void BuildApplier::Watch::Note(const BuildId& build, std::string_view row_key) {
-  const std::string_view key = storage::KeyInTree(row_key);
-  switch (storage::TreeOf(row_key)) {
-    case TreeId::kRecords:
-      if (key.starts_with(record_prefix)) records.Note(key);
-      return;
-    case TreeId::kRelations: {
-      if (!row_key.starts_with(member_prefix) || member_prefix.empty()) return;
-      const absl::StatusOr<storage::LinkRow> link =
-          storage::DecodeLinkRowKey(row_key, storage::MemberOrder::kId);
-      if (link.ok()) records.Note(absl::StrCat(record_prefix, ToAbsl(link->ends.member)));
-      return;
-    }
-    case TreeId::kIndex: {
-      storage::IndexEntry entry;
-      if (storage::PeekIndexEntry(key, &entry) && build == BuildId(entry.index, entry.generation)) {
-        ++entry_count;
-      }
-      return;
-    }
-    default:
-      return;
-  }
+// A link that changes changes what its member's record means to a scoped index.
+void BuildApplier::Watch::NoteLink(std::string_view key_in_tree) {
+  if (member_prefix.empty() || !key_in_tree.starts_with(member_prefix)) return;
+  std::string_view rest = key_in_tree.substr(member_prefix.size());
+  uint64_t size = 0;
+  if (!storage::ConsumeOrderedInteger(&rest, &size) || size > rest.size()) return;
+  records.Note(absl::StrCat(record_prefix, ToAbsl(rest.substr(0, size))));
+}
+
+void BuildApplier::NoteMaintained(IndexTask* task) const {
+  const auto watch = watches_.find({task->request.index, task->generation});
+  const bool known = watch != watches_.end() && watch->second.entry_count_known;
+  task->resume.maintained_count = known ? watch->second.entry_count : storage::kMaintainedUnknown;
 }
 
 // From the allocation on every change is seen; if the build goes on in another life of the engine,
@@ -301,7 +346,8 @@ void BuildApplier::Follow(const IndexDefinition& definition, const GenerationSta
               .records = ChangedRecords(/*unknown=*/!allocated),
               .entry_count_known = allocated};
   if (definition.scoped()) {
-    watch.member_prefix = storage::AllMemberRowsPrefix(storage::kTrunk, definition.scope);
+    const std::string members = storage::AllMemberRowsPrefix(storage::kTrunk, definition.scope);
+    watch.member_prefix = storage::KeyInTree(members);
   }
   watches_.try_emplace({definition.id, state.building}, std::move(watch));
   if (!allocated) return;

@@ -36,6 +36,8 @@ class BuildApplier final : public Applier {
                                            const RetireGenerations& retire);
   absl::StatusOr<GenerationsRetired> Apply(storage::WriteTransaction& transaction,
                                            const DeleteEntries& remove);
+  absl::StatusOr<GenerationsRetired> Apply(storage::WriteTransaction& transaction,
+                                           const RemoveEntries& remove);
 
   // What it remembers of a transaction that is gone does no harm: see ChangedRecords.
   void Committed() override {}
@@ -48,11 +50,7 @@ class BuildApplier final : public Applier {
   using BuildId = std::pair<storage::IndexId, storage::Generation>;
   // What flushes have changed beside a build, since its generation was allocated.
   struct Watch {
-    void Note(const BuildId& build, std::string_view row_key);
-    // What a task row says of it.
-    uint64_t MaintainedCount() const {
-      return entry_count_known ? entry_count : storage::kMaintainedUnknown;
-    }
+    void NoteLink(std::string_view key_in_tree);
 
     std::string record_prefix;  // Of the collection's records.
     std::string member_prefix;  // Of the scope's links; empty if there is none.
@@ -61,8 +59,13 @@ class BuildApplier final : public Applier {
     uint64_t entry_count = 0;  // Entries of the generation that were put or deleted.
   };
 
+  absl::Status Happen(storage::WriteTransaction& transaction,
+                      const storage::IndexDefinition& definition, storage::TaskEvent event,
+                      storage::IndexTask* task, storage::GenerationState* state);
   void Follow(const storage::IndexDefinition& definition, const storage::GenerationState& state,
               bool allocated);
+  // Sets how many entries flushes have changed.
+  void NoteMaintained(storage::IndexTask* task) const;
   absl::StatusOr<bool> IsGood(const storage::WriteTransaction& transaction,
                               const ApplyEntries& apply, const storage::RunEntry& read) const;
   absl::StatusOr<uint64_t> PutEntries(storage::WriteTransaction& transaction,

@@ -9,11 +9,13 @@
 #include "glog/logging.h"
 
 #include "millrace/actors/backpressure.h"
+#include "millrace/actors/build_board.h"
 #include "millrace/actors/committer.h"
 #include "millrace/actors/flush_finalizer.h"
 #include "millrace/actors/flush_streamer.h"
 #include "millrace/actors/health.h"
 #include "millrace/actors/pacing.h"
+#include "millrace/actors/rebuilder.h"
 #include "millrace/actors/recovery.h"
 #include "millrace/actors/writer.h"
 #include "millrace/runtime/runtime.h"
@@ -21,6 +23,9 @@
 #include "millrace/storage/environment.h"
 #include "millrace/storage/lease_registry.h"
 #include "millrace/storage/live_view.h"
+#include "millrace/storage/store_directory.h"
+#include "millrace/storage/task_rows.h"
+#include "millrace/storage/task_transition.h"
 
 namespace millrace {
 namespace {
@@ -61,6 +66,27 @@ storage::EnvironmentOptions EnvironmentOptionsOf(std::string_view directory,
   return environment;
 }
 
+RebuildTriggers Triggers(const EngineOptions& options) {
+  return {.growth_ratio = options.rebuild_growth_ratio,
+          .age_max = options.rebuild_age_max,
+          .failed_cool_down = options.rebuild_cool_down};
+}
+
+// What waiting for a build answers.
+absl::StatusOr<storage::BuildResult> ResultOrError(const storage::IndexTask& task) {
+  switch (task.state) {
+    case storage::TaskState::kComplete:
+      return storage::ResultOf(task);
+    case storage::TaskState::kFailed:
+      return task.error;
+    case storage::TaskState::kCancelled:
+      return absl::CancelledError(absl::StrCat("index build ", task.id, " was cancelled"));
+    default:
+      return absl::AbortedError(absl::StrCat(
+          "index build ", task.id, " was superseded: the index was defined anew, or dropped"));
+  }
+}
+
 }  // namespace
 
 // Everything there is, in the order of construction; each part refers only to parts above it.
@@ -78,8 +104,12 @@ struct Engine::Parts {
 
   absl::Status Open(std::string_view directory);
   void BuildActors(storage::WritePermit permit, Recovered recovered);
+  void BuildRebuilder(std::string_view directory);
   ActorOptions Tuned(ActorOptions actor_options) const;
   absl::Status Start();
+  template <Request M>
+  absl::StatusOr<typename M::ReplyType> AskRebuilder(M message);
+  absl::StatusOr<storage::ReadTransaction> BeginRead();
   ShutdownReport Stop(absl::Duration timeout);
   void Close();
   EngineStatus Status() const;
@@ -104,6 +134,8 @@ struct Engine::Parts {
   std::vector<std::unique_ptr<FlushStreamer>> streamers;
   std::unique_ptr<FlushFinalizer> finalizer;
   std::unique_ptr<Committer> committer;
+  BuildBoard builds;
+  std::unique_ptr<Rebuilder> rebuilder;
   std::unique_ptr<Runtime> runtime;
 
   // Whether calls are let in, and the numbers that tokens get.
@@ -142,6 +174,7 @@ absl::Status Engine::Parts::Open(std::string_view directory) {
   if (!recovered.ok()) return recovered.status();
   for (const std::string& warning : recovered->report.warnings) LOG(WARNING) << warning;
   BuildActors(*std::move(permit), *std::move(recovered));
+  BuildRebuilder(directory);
   // Nobody has the engine yet; an actor that escalates from now on closes the door for good.
   admitting.store(true, std::memory_order_release);
   return Start();
@@ -195,6 +228,25 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
                             .streamers = streamers});
 }
 
+void Engine::Parts::BuildRebuilder(std::string_view directory) {
+  rebuilder = std::make_unique<Rebuilder>(
+      Tuned({.name = "rebuilder",
+             .supervision = Supervision::Restart(),
+             .niceness = kMaintenanceNiceness}),
+      Rebuilder::Options{.triggers = Triggers(options),
+                         .auto_rebuild = options.auto_rebuild,
+                         .retries_max = options.rebuild_retries_max,
+                         .retry_delay = options.rebuild_retry_delay,
+                         .memory_bytes_max = options.rebuild_memory_bytes},
+      Rebuilder::Neighbours{.source = {.environment = *environment, .view = view, .leases = leases},
+                            .runs = storage::RunDirectory(
+                                files, storage::JoinPath(directory, storage::kRunsDirectoryName)),
+                            .board = builds,
+                            .committer = *committer,
+                            .writer = *writer});
+  committer->RingAfterPublish(*rebuilder);
+}
+
 ActorOptions Engine::Parts::Tuned(ActorOptions actor_options) const {
   actor_options.clock = &clock;
   if (driver != nullptr) driver->Tune(actor_options);
@@ -218,6 +270,7 @@ absl::Status Engine::Parts::Start() {
   for (const auto& streamer : streamers) runtime->Add(*streamer);
   runtime->Add(*finalizer);
   runtime->Add(*committer);
+  runtime->Add(*rebuilder);
   return runtime->Start();
 }
 
@@ -288,19 +341,127 @@ absl::StatusOr<Collection> Engine::CreateCollection(std::string_view name) {
       .Wait(parts_->options.commit_timeout);
 }
 
+// What is defined is in the log; a task that cannot be written now is written by the next start, or
+// behind one of the next flushes.
 absl::StatusOr<IndexDefined> Engine::CreateIndex(const Collection& collection,
                                                  const storage::IndexOptions& options) {
   if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
-  return parts_->committer->Ask(DefineIndex{.collection = collection.id, .options = options})
-      .Wait(parts_->options.commit_timeout);
+  absl::StatusOr<IndexDefined> defined =
+      parts_->committer->Ask(DefineIndex{.collection = collection.id, .options = options})
+          .Wait(parts_->options.commit_timeout);
+  if (!defined.ok()) return defined;
+  if (defined->replaced.has_value()) {
+    parts_->AskRebuilder(ForgetIndex{.definition = *defined->replaced}).status().IgnoreError();
+  }
+  if (defined->complete) return defined;
+  const absl::StatusOr<storage::IndexTask> task = parts_->AskRebuilder(millrace::ScheduleBuild{
+      .request = {.index = defined->definition.id, .reason = storage::BuildReason::kDefinition}});
+  if (task.ok()) defined->build = task->id;
+  return defined;
 }
 
 absl::StatusOr<IndexDropped> Engine::DropIndex(const Collection& collection,
                                                std::string_view name) {
   if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
-  return parts_->committer
-      ->Ask(millrace::DropIndex{.collection = collection.id, .name = std::string(name)})
-      .Wait(parts_->options.commit_timeout);
+  absl::StatusOr<IndexDropped> dropped =
+      parts_->committer
+          ->Ask(millrace::DropIndex{.collection = collection.id, .name = std::string(name)})
+          .Wait(parts_->options.commit_timeout);
+  // Its entries are deleted in time; if not now, behind the next start.
+  if (dropped.ok()) {
+    parts_->AskRebuilder(ForgetIndex{.definition = dropped->definition}).status().IgnoreError();
+  }
+  return dropped;
+}
+
+template <Request M>
+absl::StatusOr<typename M::ReplyType> Engine::Parts::AskRebuilder(M message) {
+  if (!admitting.load(std::memory_order_acquire)) return Stopped();
+  return rebuilder->Ask(std::move(message)).Wait(options.commit_timeout);
+}
+
+absl::StatusOr<storage::ReadTransaction> Engine::Parts::BeginRead() {
+  if (!admitting.load(std::memory_order_acquire)) return Stopped();
+  return environment->BeginRead();
+}
+
+absl::StatusOr<storage::IndexTask> Engine::ScheduleBuild(const storage::BuildRequest& request) {
+  return parts_->AskRebuilder(millrace::ScheduleBuild{.request = request});
+}
+
+absl::StatusOr<storage::BuildResult> Engine::WaitForBuild(
+    storage::TaskId task, absl::Duration timeout,
+    absl::FunctionRef<void(const BuildProgress&)> watch) {
+  const absl::StatusOr<storage::IndexTask> now = FindBuild(task);
+  if (!now.ok()) return now.status();
+  if (!storage::IsFinal(*now)) {
+    const absl::StatusOr<storage::IndexTask> ended = parts_->builds.Wait(task, timeout, watch);
+    if (!ended.ok()) return ended.status();
+    return ResultOrError(*ended);
+  }
+  watch({.task = task,
+         .attempt = now->attempts + 1,
+         .phase = now->phase,
+         .completed = now->counts.indexed,
+         .total = now->counts.indexed,
+         .elapsed = now->active,
+         .eta = absl::ZeroDuration()});
+  return ResultOrError(*now);
+}
+
+absl::StatusOr<storage::IndexTask> Engine::CancelBuild(storage::TaskId task) {
+  return parts_->AskRebuilder(ControlBuild{.task = task, .action = ControlBuild::Action::kCancel});
+}
+
+absl::StatusOr<storage::IndexTask> Engine::PauseBuild(storage::TaskId task) {
+  return parts_->AskRebuilder(ControlBuild{.task = task, .action = ControlBuild::Action::kPause});
+}
+
+absl::StatusOr<storage::IndexTask> Engine::ResumeBuild(storage::TaskId task) {
+  return parts_->AskRebuilder(ControlBuild{.task = task, .action = ControlBuild::Action::kResume});
+}
+
+absl::StatusOr<storage::IndexTask> Engine::RetryBuild(storage::TaskId task, bool reset) {
+  return parts_->AskRebuilder(
+      ControlBuild{.task = task, .action = ControlBuild::Action::kRetry, .reset = reset});
+}
+
+absl::StatusOr<std::vector<storage::TaskId>> Engine::RetryFailedBuilds(bool reset) {
+  absl::StatusOr<BuildsRetried> retried =
+      parts_->AskRebuilder(millrace::RetryFailedBuilds{.reset = reset});
+  if (!retried.ok()) return retried.status();
+  return std::move(retried->tasks);
+}
+
+absl::StatusOr<uint64_t> Engine::CleanUpBuilds() {
+  const absl::StatusOr<TasksForgotten> forgotten = parts_->AskRebuilder(millrace::CleanUpBuilds{});
+  if (!forgotten.ok()) return forgotten.status();
+  return forgotten->tasks.size();
+}
+
+absl::StatusOr<std::vector<storage::IndexTask>> Engine::ListBuilds() const {
+  absl::ReaderMutexLock lock(&parts_->closing);
+  const absl::StatusOr<storage::ReadTransaction> transaction = parts_->BeginRead();
+  if (!transaction.ok()) return transaction.status();
+  return storage::ListTasks(*transaction);
+}
+
+absl::StatusOr<storage::IndexTask> Engine::FindBuild(storage::TaskId task) const {
+  absl::ReaderMutexLock lock(&parts_->closing);
+  const absl::StatusOr<storage::ReadTransaction> transaction = parts_->BeginRead();
+  if (!transaction.ok()) return transaction.status();
+  return storage::FindTask(*transaction, task);
+}
+
+absl::StatusOr<IndexStatus> Engine::GetIndexStatus(const storage::IndexDefinition& index) const {
+  absl::ReaderMutexLock lock(&parts_->closing);
+  const absl::StatusOr<storage::ReadTransaction> transaction = parts_->BeginRead();
+  if (!transaction.ok()) return transaction.status();
+  absl::StatusOr<IndexStatus> status = ReadIndexStatus(*transaction, index);
+  if (!status.ok()) return status;
+  DeriveLifecycle(Triggers(parts_->options), parts_->clock.WallNow(), &*status);
+  if (status->task.has_value()) status->progress = parts_->builds.Find(status->task->id);
+  return status;
 }
 
 absl::StatusOr<storage::Relation> Engine::DefineRelation(const storage::RelationOptions& options) {

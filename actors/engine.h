@@ -7,16 +7,19 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
 #include "millrace/actors/flush_metrics.h"
+#include "millrace/actors/index_status.h"
 #include "millrace/actors/options.h"
 #include "millrace/messages/commit.h"
 #include "millrace/messages/error.h"
 #include "millrace/messages/fence.h"
 #include "millrace/messages/index.h"
+#include "millrace/messages/index_build.h"
 #include "millrace/runtime/actor_metrics.h"
 #include "millrace/runtime/clock.h"
 #include "millrace/runtime/reply.h"
@@ -99,12 +102,37 @@ class Engine {
   absl::StatusOr<std::vector<storage::Collection>> ListCollections();
 
   // Defines an index, or defines it anew; durable when it returns. Over an empty collection it is
-  // complete at once; else lookups scan until it is built. Errors: DefineIndex, messages/index.h.
+  // complete at once; else lookups scan until it is built, which begins now: WaitForBuild. Errors:
+  // DefineIndex, messages/index.h.
   absl::StatusOr<IndexDefined> CreateIndex(const storage::Collection& collection,
                                            const storage::IndexOptions& options);
   // NotFound if there is no such index.
   absl::StatusOr<IndexDropped> DropIndex(const storage::Collection& collection,
                                          std::string_view name);
+  // Asks for an index to be built anew, beside commits and lookups: the new build takes the place
+  // of the old one in one step. Durable when it returns. Errors: ScheduleBuild,
+  // messages/index_build.h.
+  absl::StatusOr<storage::IndexTask> ScheduleBuild(const storage::BuildRequest& request);
+  // Waits until the build is at its end, and says what it met. `watch` is called on this thread as
+  // it goes on, and once at the end. The error of a build that failed for good; Cancelled or
+  // Aborted if it was cancelled or superseded; DeadlineExceeded, and it goes on.
+  absl::StatusOr<storage::BuildResult> WaitForBuild(
+      storage::TaskId task, absl::Duration timeout = absl::InfiniteDuration(),
+      absl::FunctionRef<void(const BuildProgress&)> watch = [](const BuildProgress&) {});
+  // What can be done with a build that is not at its end; `reset` also retries one that has used up
+  // its attempts. Durable when they return. Errors: messages/index_build.h.
+  absl::StatusOr<storage::IndexTask> CancelBuild(storage::TaskId task);
+  absl::StatusOr<storage::IndexTask> PauseBuild(storage::TaskId task);
+  absl::StatusOr<storage::IndexTask> ResumeBuild(storage::TaskId task);
+  absl::StatusOr<storage::IndexTask> RetryBuild(storage::TaskId task, bool reset = false);
+  absl::StatusOr<std::vector<storage::TaskId>> RetryFailedBuilds(bool reset = false);
+  // Forgets builds that are at their end; how many.
+  absl::StatusOr<uint64_t> CleanUpBuilds();
+  // Looks only, on this thread: all builds that are remembered, one of them (NotFound), an index.
+  absl::StatusOr<std::vector<storage::IndexTask>> ListBuilds() const;
+  absl::StatusOr<storage::IndexTask> FindBuild(storage::TaskId task) const;
+  absl::StatusOr<IndexStatus> GetIndexStatus(const storage::IndexDefinition& index) const;
+
   // Defines a relation, or finds it; durable when it returns. FailedPrecondition: it is defined
   // otherwise.
   absl::StatusOr<storage::Relation> DefineRelation(const storage::RelationOptions& options);

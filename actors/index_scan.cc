@@ -115,9 +115,8 @@ absl::Status IndexScan::Read(size_t row_max, storage::RunSorter* sorter) {
   row.Seek(cursor_.empty() ? prefix_ : cursor_ + '\0');
   for (size_t count = 0; count < row_max && !sorter->full(); ++count, row.Next()) {
     if (!row.Valid() || !row.key().starts_with(prefix_)) {
-      done_ = row.status().ok();
-      if (!done_) return row.status();
-      return CheckEmpty(*transaction);
+      if (!row.status().ok()) return row.status();
+      return Finish(*transaction);
     }
     if (absl::Status status = ReadRow(*transaction, row); !status.ok()) return status;
     cursor_.assign(row.key());
@@ -208,9 +207,14 @@ void IndexScan::AddEntry(std::string_view owner, std::string_view id, storage::V
 
 // A source that gives nothing makes an empty index only if the store, in the same transaction,
 // knows of nothing either: a lost source must not pass for an empty one.
-absl::Status IndexScan::CheckEmpty(const storage::ReadTransaction& transaction) const {
-  if (counts_.live + counts_.missing > 0) return absl::OkStatus();
+absl::Status IndexScan::Finish(const storage::ReadTransaction& transaction) {
+  const absl::StatusOr<storage::L1State> l1 = storage::ReadL1State(transaction);
+  if (!l1.ok()) return l1.status();
+  record_count_ = static_cast<uint64_t>(
+      std::max<int64_t>(0, l1->RecordCount(kTrunk, plan_.definition.collection)));
+  done_ = true;
   std::string proof;
+  if (counts_.live + counts_.missing > 0) return absl::OkStatus();
   if (WalksLinks(plan_)) {
     // A link has two rows.
     const std::string other_side = storage::AllMemberRowsPrefix(kTrunk, plan_.scope->id);
@@ -218,11 +222,8 @@ absl::Status IndexScan::CheckEmpty(const storage::ReadTransaction& transaction) 
         HasRows(transaction, TreeId::kRelations, storage::KeyInTree(other_side));
     if (!linked.ok()) return linked.status();
     if (*linked && counts_.scanned == 0) proof = "the members name owners";
-  } else {
-    const absl::StatusOr<storage::L1State> l1 = storage::ReadL1State(transaction);
-    if (!l1.ok()) return l1.status();
-    const int64_t count = l1->RecordCount(kTrunk, plan_.definition.collection);
-    if (count > 0) proof = absl::StrCat("the store counts ", count, " records");
+  } else if (record_count_ > 0) {
+    proof = absl::StrCat("the store counts ", record_count_, " records");
   }
   if (proof.empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(

@@ -47,6 +47,8 @@ class IndexScan {
   bool done() const { return done_; }
   // The last row that was read.
   const std::string& cursor() const { return cursor_; }
+  // Records of the collection, by the store's own count, when the source was at its end.
+  uint64_t record_count() const { return record_count_; }
   // `indexed` counts entries.
   const storage::BuildCounts& counts() const { return counts_; }
 
@@ -61,7 +63,7 @@ class IndexScan {
   absl::Status AddOfEachOwner(const storage::ReadTransaction& transaction, std::string_view id,
                               storage::Version version);
   void AddEntry(std::string_view owner, std::string_view id, storage::Version version);
-  absl::Status CheckEmpty(const storage::ReadTransaction& transaction) const;
+  absl::Status Finish(const storage::ReadTransaction& transaction);
 
   storage::Environment& environment_;
   const IndexPlan plan_;
@@ -72,6 +74,7 @@ class IndexScan {
   std::string cursor_;
   storage::BuildCounts counts_;
   bool done_ = false;
+  uint64_t record_count_ = 0;
   storage::RunSorter* sorter_ = nullptr;  // During Read.
   // Buffers, used again and again.
   storage::IndexKey value_;

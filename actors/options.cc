@@ -41,6 +41,21 @@ absl::Status CheckOptions(const EngineOptions& options) {
   if (options.log_file_bytes < (uint64_t{1} << 20)) {
     return Refuse("log_file_bytes", "at least 1 MiB (64 MiB hold the largest batch)");
   }
+  if (!(options.rebuild_growth_ratio >= 0)) {
+    return Refuse("rebuild_growth_ratio", "at least 0 (0 switches it off)");
+  }
+  if (options.rebuild_age_max <= absl::ZeroDuration()) {
+    return Refuse("rebuild_age_max", "above 0 (infinite switches it off)");
+  }
+  if (options.rebuild_retry_delay <= absl::ZeroDuration()) {
+    return Refuse("rebuild_retry_delay", "above 0");
+  }
+  if (options.rebuild_cool_down < absl::ZeroDuration()) {
+    return Refuse("rebuild_cool_down", "at least 0");
+  }
+  if (options.rebuild_memory_bytes < (uint64_t{1} << 20)) {
+    return Refuse("rebuild_memory_bytes", "at least 1 MiB");
+  }
   if (options.commit_timeout <= absl::ZeroDuration()) return Refuse("commit_timeout", "above 0");
   if (options.shutdown_timeout <= absl::ZeroDuration())
     return Refuse("shutdown_timeout", "above 0");

@@ -54,6 +54,21 @@ struct EngineOptions {
   // Bytes of each file of the commit log. Larger files are recycled less often and replayed longer.
   uint64_t log_file_bytes = uint64_t{64} << 20;
 
+  // An index is stale, and with auto_rebuild built anew, when its collection has grown by more than
+  // a part of what it was at the build (0: never), or the build is older than the age. Off by
+  // default: entries follow every commit, so a build mends what should not need it.
+  double rebuild_growth_ratio = 0.5;
+  absl::Duration rebuild_age_max = absl::InfiniteDuration();
+  bool auto_rebuild = false;
+  // A build that fails is tried again so often, the delay doubling up to an hour. One that failed
+  // for good is not triggered again before the cool-down has passed; asked for, it is.
+  uint32_t rebuild_retries_max = 3;
+  absl::Duration rebuild_retry_delay = absl::Seconds(60);
+  absl::Duration rebuild_cool_down = absl::Hours(1);
+  // Memory that a build may take beside what it reads. Entries beyond a quarter of it are sorted
+  // through files in runs/.
+  uint64_t rebuild_memory_bytes = uint64_t{64} << 20;
+
   // How long a commit may wait for its answer, and a shutdown for its actors.
   absl::Duration commit_timeout = absl::Seconds(30);
   absl::Duration shutdown_timeout = absl::Seconds(30);

@@ -29,8 +29,8 @@ class ProgressMeter {
 
  private:
   BuildProgress progress_;
-  const absl::Duration active_;
-  const MonotonicTime begin_;
+  absl::Duration active_;
+  MonotonicTime begin_;
   MonotonicTime phase_begin_;
   uint64_t completed_before_ = 0;  // When the phase began.
 };

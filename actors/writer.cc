@@ -64,6 +64,10 @@ void Writer::Handle(DeleteEntries remove, Reply<GenerationsRetired> reply) {
   Apply(builds_, remove, std::move(reply));
 }
 
+void Writer::Handle(RemoveEntries remove, Reply<GenerationsRetired> reply) {
+  Apply(builds_, remove, std::move(reply));
+}
+
 // Somebody waits: commit, unless more is queued that can go with it. What clients are owed of the
 // device comes first, so the answers, and with them the next slices, wait out the pause.
 void Writer::OnBatchEnd() {

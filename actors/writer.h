@@ -22,7 +22,7 @@ namespace millrace {
 //          more is written: it escalates.
 // A new kind of work is a message, an Applier for it, and a Handle that calls Apply with the two.
 class Writer final : public Actor<Writer, ApplySlice, CreateTask, ChangeTask, ForgetTasks,
-                                  ApplyEntries, RetireGenerations, DeleteEntries> {
+                                  ApplyEntries, RetireGenerations, DeleteEntries, RemoveEntries> {
  public:
   Writer(const ActorOptions& actor_options, storage::Environment& environment,
          storage::WritePermit permit, const Pacing& pacing, Health& health);
@@ -39,6 +39,8 @@ class Writer final : public Actor<Writer, ApplySlice, CreateTask, ChangeTask, Fo
   void Handle(RetireGenerations retire, Reply<GenerationsRetired> reply)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(DeleteEntries remove, Reply<GenerationsRetired> reply)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(RemoveEntries remove, Reply<GenerationsRetired> reply)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void OnBatchEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void OnTimer(TimerId timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);

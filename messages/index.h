@@ -5,6 +5,7 @@
 
 #include "millrace/storage/generations.h"
 #include "millrace/storage/index_definition.h"
+#include "millrace/storage/index_task.h"
 #include "millrace/storage/relation.h"
 #include "millrace/storage/row_key.h"
 
@@ -23,6 +24,9 @@ struct IndexDefined {
   bool complete = false;
   // Everything up to here was committed without it; everything later is maintained.
   storage::Version version = storage::kNoVersion;
+  // Of Engine::CreateIndex: the task that builds it; 0 if it is complete, or if the task could not
+  // be written: then it is begun with one of the next flushes.
+  storage::TaskId build = 0;
 };
 // Defines an index, or defines it anew; an identical definition changes nothing. InvalidArgument:
 // not a possible name or field. NotFound: no such collection or scope. FailedPrecondition: a newer

@@ -38,6 +38,7 @@ absl::StatusOr<GenerationState> Changed(GenerationState state, const GenerationC
       state.live_definition = std::exchange(state.building_definition, 0);
       state.built_at = change.built_at;
       state.row_count = change.row_count;
+      state.record_count = change.record_count;
       state.format = kIndexFormat;
       return state;
     case GenerationChange::Kind::kAbandon:
@@ -79,6 +80,10 @@ absl::StatusOr<GenerationState> Read(const Transaction& transaction,
 
 }  // namespace
 
+bool GenerationState::IsRetired(Generation generation) const {
+  return std::find(retired.begin(), retired.end(), generation) != retired.end();
+}
+
 GenerationState InitialGenerations(const IndexDefinition& definition) {
   GenerationState state{.index = definition.id, .last = 1};
   if (definition.complete_at == 0) return state;
@@ -110,6 +115,7 @@ std::string EncodeGenerations(const GenerationState& state) {
     builder.Int("built_at",
                 state.built_at == absl::InfinitePast() ? 0 : absl::ToUnixNanos(state.built_at));
     builder.UInt("row_count", state.row_count);
+    builder.UInt("record_count", state.record_count);
     builder.UInt("format", state.format);
   });
   return SealRow(&builder);
@@ -128,6 +134,7 @@ absl::StatusOr<GenerationState> DecodeGenerations(std::string_view bytes) {
                         .building_definition = map["building_definition"].AsUInt64(),
                         .dropped = map["dropped"].AsBool(),
                         .row_count = map["row_count"].AsUInt64(),
+                        .record_count = map["record_count"].AsUInt64(),
                         .format = map["format"].AsUInt64()};
   const flexbuffers::Vector retired = map["retired"].AsVector();
   for (size_t i = 0; i < retired.size(); ++i) state.retired.push_back(retired[i].AsUInt64());

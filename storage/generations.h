@@ -29,13 +29,15 @@ struct GenerationState {
   bool dropped = false;             // The index is no longer defined; all its builds are retired.
   // Of the live one.
   absl::Time built_at = absl::InfinitePast();
-  uint64_t row_count = 0;  // Entries when it was built.
-  uint64_t format = 0;     // kIndexFormat of its entries.
+  uint64_t row_count = 0;     // Entries when it was built.
+  uint64_t record_count = 0;  // Records of the collection then.
+  uint64_t format = 0;        // kIndexFormat of its entries.
 
   // Whether entries of the generation are still wanted.
   bool Has(Generation generation) const {
     return generation != 0 && (generation == live || generation == building);
   }
+  bool IsRetired(Generation generation) const;
   // Whether lookups may use the live generation, and whether it fulfils the definition.
   bool Serves() const { return live != 0 && format <= kIndexFormat; }
   bool Fulfils(const IndexDefinition& definition) const {
@@ -76,6 +78,7 @@ struct GenerationChange {
   // With kFlip.
   absl::Time built_at = absl::InfinitePast();
   uint64_t row_count = 0;
+  uint64_t record_count = 0;
 };
 // The state behind the change. The row of a dropped index goes with its last generation.
 absl::StatusOr<GenerationState> ChangeGenerations(WriteTransaction& transaction,

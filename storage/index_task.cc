@@ -75,6 +75,7 @@ BuildCounts ReadCounts(flexbuffers::Map map) {
 
 // Runs are a flat vector: number, entries, blocks, ...
 void AddResume(const ResumePoint& resume, flexbuffers::Builder* builder) {
+  builder->UInt("record_count", resume.record_count);
   builder->UInt("source_total", resume.source_total);
   AddText("source_cursor", resume.source_cursor, builder);
   builder->Bool("source_done", resume.source_done);
@@ -94,7 +95,8 @@ void AddResume(const ResumePoint& resume, flexbuffers::Builder* builder) {
 }
 
 ResumePoint ReadResume(flexbuffers::Map map) {
-  ResumePoint resume{.source_total = map["source_total"].AsUInt64(),
+  ResumePoint resume{.record_count = map["record_count"].AsUInt64(),
+                     .source_total = map["source_total"].AsUInt64(),
                      .source_cursor = ReadText(map["source_cursor"]),
                      .source_done = map["source_done"].AsBool(),
                      .next_run = map["next_run"].AsUInt64(),

@@ -58,6 +58,7 @@ inline constexpr uint64_t kMaintainedUnknown = ~uint64_t{0};
 
 // Where a build goes on after an interruption. Value.
 struct ResumePoint {
+  uint64_t record_count = 0;         // Of the collection, as the scan ended.
   uint64_t source_total = 0;         // Rows of the source, as known when the scan began.
   std::string source_cursor;         // Of the source, the last row that is in a run.
   bool source_done = false;          // All of the source is.

@@ -173,9 +173,13 @@ RunReader::RunReader(const RunId& run, const RunInfo& info, std::unique_ptr<File
 }
 
 void RunReader::SeekToFirst() {
+  SeekToBlock(0);
+}
+
+void RunReader::SeekToBlock(uint64_t block) {
   valid_ = false;
-  if (!status_.ok() || info_.block_count == 0) return;
-  if (LoadBlock(0)) Next();
+  if (!status_.ok() || block >= info_.block_count) return;
+  if (LoadBlock(block)) Next();
 }
 
 // Finds the last block whose first key is not above `key`, then walks it.

@@ -117,6 +117,8 @@ class RunReader {
   // To the first entry, and to the first one whose key is above `key`.
   void SeekToFirst();
   void SeekAfter(std::string_view key);
+  // To the first entry of a block below RunInfo::block_count.
+  void SeekToBlock(uint64_t block);
   void Next();
   // False behind the last entry, and after an error.
   bool Valid() const { return valid_; }

@@ -250,8 +250,8 @@ TEST(EngineLifeTest, ActorsStopSendersFirst) {
   ASSERT_NE(engine, nullptr);
   std::vector<std::string> order;
   for (const ActorReport& actor : engine->Shutdown().actors) order.push_back(actor.name);
-  EXPECT_EQ(order, (std::vector<std::string>{"committer", "finalizer", "streamer-2", "streamer-1",
-                                             "writer"}));
+  EXPECT_EQ(order, (std::vector<std::string>{"rebuilder", "committer", "finalizer", "streamer-2",
+                                             "streamer-1", "writer"}));
 }
 
 // What clients count is what the engine counts, whenever it is stopped.

@@ -42,7 +42,8 @@ IndexTask FullTask() {
       .active = absl::Milliseconds(1'234),
       .counts =
           {.scanned = 1, .live = 2, .indexed = 3, .skipped_blank = 4, .missing = 5, .conflicts = 6},
-      .resume = {.source_total = 100,
+      .resume = {.record_count = 90,
+                 .source_total = 100,
                  .source_cursor = std::string("a\0b", 3),
                  .source_done = true,
                  .runs = {{.number = 1, .entry_count = 10, .block_count = 1},
