@@ -19,23 +19,14 @@
 #include "tests/testing/sound_store.h"
 #include "tests/testing/temporary_directory.h"
 
-namespace millrace {
+namespace millrace::testing {
 namespace {
 
 using storage::Collection;
-using testing::Numbered;
-using testing::NumberedBatch;
-using testing::RanWithIoShim;
-using testing::ReadNumbered;
-using testing::SetIoFaults;
-using testing::TemporaryDirectory;
 
-// Rotates often, keeps no time: what failed is tried again by whoever waits for it.
+// What failed is tried again by whoever waits for it.
 EngineOptions FaultedOptions() {
-  EngineOptions options = testing::QuietOptions();
-  options.rotate_rows = 12;
-  options.commit_timeout = absl::Seconds(5);
-  return options;
+  return FlushingOften(/*rotate_rows=*/12);
 }
 
 // What the commits of a life were answered.
@@ -59,9 +50,8 @@ void LiveOnce(const std::string& directory, int commit_count, Answers* answers) 
   if (!collection.ok()) return;
   for (int i = 0; i < commit_count; ++i) {
     const int number = answers->next++;
-    const auto receipt = (*engine)
-                             ->Commit(NumberedBatch(*collection, number, i == 3 ? 6'000 : 50))
-                             .Wait(testing::kPatience);
+    const auto receipt =
+        (*engine)->Commit(NumberedBatch(*collection, number, i == 3 ? 6'000 : 50)).Wait(kPatience);
     if (receipt.ok()) {
       answers->acknowledged.insert(number);
     } else if (GetOutcome(receipt.status()) == Outcome::kNotExecuted) {
@@ -79,7 +69,7 @@ void LiveOnce(const std::string& directory, int commit_count, Answers* answers) 
 void CheckAnswers(const std::string& directory, const Answers& answers) {
   EXPECT_TRUE(answers.faults.empty()) << answers.faults.front();
   if (!answers.acknowledged.empty()) {
-    ASSERT_NO_FATAL_FAILURE(testing::ExpectSound(directory));
+    ASSERT_NO_FATAL_FAILURE(ExpectSound(directory));
   }
   auto engine = Engine::Open(directory, FaultedOptions());
   ASSERT_TRUE(engine.ok()) << engine.status();
@@ -88,12 +78,12 @@ void CheckAnswers(const std::string& directory, const Answers& answers) {
   EXPECT_TRUE(found.IsPrefix() || found.version == 0);
   for (const int number : answers.acknowledged) EXPECT_TRUE(found.Holds(number)) << number;
   for (const int number : answers.refused) EXPECT_FALSE(found.Holds(number)) << number;
-  const Collection collection = testing::NumberedCollection(**engine);
-  EXPECT_TRUE((*engine)->Commit(NumberedBatch(collection, 100'000)).Wait(testing::kPatience).ok());
-  const auto flushed = (*engine)->Flush().Wait(testing::kPatience);
+  const Collection collection = NumberedCollection(**engine);
+  EXPECT_TRUE((*engine)->Commit(NumberedBatch(collection, 100'000)).Wait(kPatience).ok());
+  const auto flushed = (*engine)->Flush().Wait(kPatience);
   EXPECT_TRUE(flushed.ok()) << flushed.status();
   engine->reset();
-  testing::ExpectSound(directory);
+  ExpectSound(directory);
 }
 
 // A life under `rule`: a store is created, stopped, opened again and stopped. Whether it struck.
@@ -104,7 +94,7 @@ bool LivesUnder(const std::string& rule, Answers* answers) {
   SetIoFaults(rule.c_str());
   LiveOnce(directory, 9, answers);
   LiveOnce(directory, 6, answers);
-  const bool struck = testing::IoFaultCount() > 0;
+  const bool struck = IoFaultCount() > 0;
   SetIoFaults("");
   CheckAnswers(directory, *answers);
   return struck;
@@ -112,8 +102,8 @@ bool LivesUnder(const std::string& rule, Answers* answers) {
 
 // The k-th call for every k up to the last one, or a choice of them.
 void FailEveryCall(const std::string& operation, const std::vector<std::string>& effects) {
-  std::mt19937_64 random(testing::Seed());
-  const int stride = static_cast<int>((10 + testing::Scaled(10) - 1) / testing::Scaled(10));
+  std::mt19937_64 random(Seed());
+  const int stride = static_cast<int>((10 + Scaled(10) - 1) / Scaled(10));
   int struck_count = 0;
   for (const std::string& effect : effects) {
     for (int nth = 1;; nth += 1 + static_cast<int>(random() % (2 * stride - 1))) {
@@ -186,4 +176,4 @@ TEST(IoFaultTest, InterruptedCallsAreMadeAgain) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::testing

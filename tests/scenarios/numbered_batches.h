@@ -31,6 +31,15 @@ inline EngineOptions QuietOptions() {
   return options;
 }
 
+// The same, but it rotates often, and who waits for a device that fails does not wait long.
+inline EngineOptions FlushingOften(uint64_t rotate_rows) {
+  EngineOptions options = QuietOptions();
+  options.rotate_rows = rotate_rows;
+  options.sync_interval = absl::Milliseconds(1);
+  options.commit_timeout = absl::Seconds(5);
+  return options;
+}
+
 inline std::unique_ptr<Engine> OpenEngine(const std::string& directory,
                                           const EngineOptions& options = QuietOptions(),
                                           const Engine::Dependencies& dependencies = {}) {

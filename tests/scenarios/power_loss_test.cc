@@ -37,11 +37,8 @@ using testing::ReadNumbered;
 using testing::SetIoFaults;
 using testing::TemporaryDirectory;
 
-EngineOptions FlushingOften() {
-  EngineOptions options = testing::QuietOptions();
-  options.rotate_rows = 40;
-  options.sync_interval = absl::Milliseconds(1);
-  return options;
+EngineOptions LossOptions() {
+  return testing::FlushingOften(/*rotate_rows=*/40);
 }
 
 struct LifePlan {
@@ -54,7 +51,7 @@ struct LifePlan {
 
 // Commits from several threads and marks each answer to a durable commit with the batch's number.
 void Live(const std::string& directory, const LifePlan& plan, uint64_t seed, IoTrace& trace) {
-  const auto opened = Engine::Open(directory, FlushingOften());
+  const auto opened = Engine::Open(directory, LossOptions());
   ASSERT_TRUE(opened.ok()) << opened.status();
   const std::unique_ptr<Engine>& engine = *opened;
   const Collection collection = testing::NumberedCollection(*engine);
@@ -111,7 +108,7 @@ void Judge(const std::string& directory, const std::set<int>& acknowledged, bool
     if (!report.ok() && !no_store) unsound(absl::StrCat(when, ": ", report.status().ToString()));
   };
   verify("first");
-  auto engine = Engine::Open(directory, FlushingOften());
+  auto engine = Engine::Open(directory, LossOptions());
   if (!engine.ok()) return unsound(absl::StrCat("opened: ", engine.status().ToString()));
   const Numbered found = ReadNumbered(**engine);
   if (!found.fault.empty()) unsound(found.fault);
