@@ -18,7 +18,10 @@ class GenerationCheck final : public TreeCheck {
 
   void Visit(std::string_view key, std::string_view value) override {
     absl::StatusOr<GenerationState> state = DecodeGenerations(value);
-    if (!state.ok()) return context_.Damage(std::string(state.status().message()));
+    if (!state.ok()) {
+      all_are_readable_ = false;
+      return context_.Damage(std::string(state.status().message()));
+    }
     const IndexId index = state->index;
     if (GenerationKey(index) != key) {
       return context_.Damage(absl::StrCat("the generations of index ", index,
@@ -38,9 +41,11 @@ class GenerationCheck final : public TreeCheck {
     }
     context_.generations.emplace(index, *std::move(state));
   }
+  void Finish() override { context_.generations_are_known = all_are_readable_; }
 
  private:
   VerifyContext& context_;
+  bool all_are_readable_ = true;
 };
 
 class TaskCheck final : public TreeCheck {

@@ -27,6 +27,7 @@ class RowCheck : public TreeCheck {
     if (!decoded.ok()) return Damage(decoded.status().message());
     if (absl::Status status = VisitKey(*decoded); !status.ok()) return Damage(status.message());
     const absl::StatusOr<RecordView> record = DecodeRecord(key, value);
+    version_ = record.ok() ? record->version : kNoVersion;
     if (!record.ok()) {
       context_.logged.Skip(row_key_);
       return context_.Damage(std::string(record.status().message()));
@@ -53,11 +54,13 @@ class RowCheck : public TreeCheck {
   VerifyContext& context() { return context_; }
   // Of the row that is visited, tree byte included.
   const std::string& row_key() const { return row_key_; }
+  Version version() const { return version_; }
 
  private:
   VerifyContext& context_;
   const Tree tree_;
   std::string row_key_;
+  Version version_ = kNoVersion;
 };
 
 class CatalogCheck final : public RowCheck {
@@ -104,6 +107,7 @@ class CatalogCheck final : public RowCheck {
       case CatalogKind::kIndex: {
         absl::StatusOr<IndexDefinition> index = ReadIndexDefinition(row_key(), payload);
         if (!index.ok()) return index.status();
+        context().index_versions[index->id] = version();
         return Define(context().indexes, *std::move(index));
       }
       case CatalogKind::kRelation: {

@@ -38,9 +38,11 @@ class VerifyContext {
   std::map<CollectionId, Collection> collections;
   std::map<IndexId, IndexDefinition> indexes;
   std::map<RelationId, Relation> relations;
+  std::map<IndexId, Version> index_versions;  // Of the definitions.
   bool catalog_is_known = false;
-  // From `generations`.
+  // From `generations`. Known if every row is.
   std::map<IndexId, GenerationState> generations;
+  bool generations_are_known = false;
 
  private:
   VerifyReport& report_;

@@ -10,6 +10,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
+#include "millrace/storage/derived_check.h"
 #include "millrace/storage/environment.h"
 #include "millrace/storage/lock_file.h"
 #include "millrace/storage/log_survey.h"
@@ -36,6 +37,7 @@ class Verification {
   absl::Status FindTrees();
   absl::Status CheckTree(TreeId id, TreeCheck& check);
   absl::Status CheckLog();
+  void CheckDerived();
   void CheckFreeList();
 
   const std::string directory_;
@@ -96,7 +98,10 @@ absl::Status Verification::CheckTrees() {
   if (status.ok()) status = check(TreeId::kRelations, MakeLinkCheck(context_));
   if (status.ok()) status = check(TreeId::kIndex, MakeEntryCheck(context_));
   if (!status.ok()) return status;
-  if (walk_->whole() && context_.log_is_known) context_.logged.FindMissing(context_.l1, report_);
+  if (walk_->whole()) {
+    if (context_.log_is_known) context_.logged.FindMissing(context_.l1, report_);
+    CheckDerived();
+  }
   CheckFreeList();
   walk_->Finish();
   return absl::OkStatus();
@@ -174,6 +179,19 @@ absl::Status Verification::CheckLog() {
   if (!absl::IsDataLoss(status) && !absl::IsNotFound(status)) return status;
   report_.AddDamage(std::string(status.message()));
   return absl::OkStatus();
+}
+
+// No part of a tree is missing, and what else is wrong with them was told.
+void Verification::CheckDerived() {
+  DerivedCheck(context_).Run([&](TreeId id, DerivedCheck::VisitRow visit) {
+    const std::optional<TreeDescription>& tree = trees_[static_cast<size_t>(id)];
+    if (!tree.has_value()) return;
+    VerifyReport told;
+    PageWalk(*file_, told)
+        .Tree(TreeName(id), *tree, PageWalk::Keys::kBytes, [&](const PageWalk::Row& row) {
+          if (!row.is_tree) visit(row.key, row.value);
+        });
+  });
 }
 
 // Key: the transaction that freed the pages, and a count; value: how many, and their numbers,

@@ -17,6 +17,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/scenarios/changed_store.h"
 #include "tests/scenarios/numbered_batches.h"
 #include "tests/scenarios/test_engine.h"
 #include "tests/testing/sound_store.h"
@@ -35,6 +36,7 @@ namespace {
 using storage::Collection;
 using storage::TreeId;
 using storage::VerifyReport;
+using testing::CopyStore;
 using testing::ExpectSound;
 using ::testing::HasSubstr;
 using testing::MessageOf;
@@ -144,11 +146,6 @@ void UseStore(const std::string& directory) {
   ASSERT_TRUE(engine->Flush().Wait(testing::kPatience).ok());
 }
 
-void CopyStore(const std::string& from, const std::string& to) {
-  std::filesystem::remove_all(to);
-  std::filesystem::copy(from, to, std::filesystem::copy_options::recursive);
-}
-
 // Whatever is not found must be a byte that nobody reads: every row is there as before, and the
 // store can be written to.
 TEST(VerifyTest, FlippedByteInTheDatabaseIsFoundOrChangesNothing) {
@@ -237,49 +234,10 @@ TEST(VerifyTest, FlippedByteInTheLogIsNamed) {
 }
 
 // Rows that LMDB keeps faithfully, and that are wrong.
-class WrongRowsTest : public ::testing::Test {
+class WrongRowsTest : public ::testing::Test, protected testing::ChangedStore {
  protected:
-  WrongRowsTest() { BuildStore(kept_.File("store")); }
+  WrongRowsTest() { BuildStore(kept()); }
 
-  // The damage that verification finds when `change` was committed, one a line.
-  std::string DamageOf(absl::FunctionRef<void(storage::WriteTransaction&)> change) {
-    CopyStore(kept_.File("store"), directory_.File("store"));
-    {
-      auto environment = storage::Environment::Open({.directory = directory_.File("store"),
-                                                     .create_if_missing = false,
-                                                     .quota_bytes = uint64_t{1} << 30});
-      EXPECT_TRUE(environment.ok()) << environment.status();
-      const auto permit = (*environment)->TakeWritePermit();
-      auto write = (*environment)->BeginWrite(*permit);
-      change(*write);
-      EXPECT_TRUE(write->Commit().ok());
-    }
-    const absl::StatusOr<VerifyReport> report = storage::VerifyStore(directory_.File("store"));
-    if (!report.ok()) return report.status().ToString();
-    std::string all;
-    for (const std::string& damage : report->damage) absl::StrAppend(&all, damage, "\n");
-    return all;
-  }
-
-  static std::string RowOf(storage::WriteTransaction& write, TreeId tree, std::string_view key) {
-    const auto row = write.Get(tree, key);
-    EXPECT_TRUE(row.ok() && row->has_value()) << std::string(key);
-    return row.ok() && row->has_value() ? std::string(**row) : "";
-  }
-  static void Put(storage::WriteTransaction& write, TreeId tree, std::string_view key,
-                  std::string_view value) {
-    EXPECT_TRUE(write.Put(tree, key, value).ok());
-  }
-  static void PutRecord(storage::WriteTransaction& write, TreeId tree, const std::string& key,
-                        const storage::RecordView& record) {
-    std::string value(storage::EncodedRecordSize(record.payload.size()), '\0');
-    storage::EncodeRecord(key, record, value.data());
-    Put(write, tree, key, value);
-  }
-  // Without the tree's byte.
-  static std::string RecordKey(storage::CollectionId collection, std::string_view id) {
-    return storage::EncodeRowKey({.collection = collection, .id = id}).substr(1);
-  }
   static storage::Manifest Head(storage::WriteTransaction& write) {
     return *storage::DecodeManifest(RowOf(write, TreeId::kManifests, storage::ManifestKey(kHead)));
   }
@@ -288,8 +246,6 @@ class WrongRowsTest : public ::testing::Test {
   }
 
   static constexpr uint64_t kHead = 4;
-  TemporaryDirectory kept_;
-  TemporaryDirectory directory_;
 };
 
 TEST_F(WrongRowsTest, NothingChangedIsSound) {
