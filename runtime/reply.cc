@@ -4,8 +4,6 @@
 
 #include "absl/strings/cord.h"
 
-#include "millrace/runtime/deferred_wakes.h"
-#include "millrace/runtime/futex.h"
 #include "millrace/runtime/short_poll.h"
 
 namespace millrace {
@@ -31,35 +29,21 @@ absl::Status MarkOutcomeUnknown(absl::Status status) {
 void ReplyCellBase::WaitUntil(MonotonicTime deadline, std::string_view what) {
   if (DriveWait([this] { return done(); }, deadline, what)) return;
   if (short_poll.Try([this] { return done(); })) return;
-  // Acquire pairs with Publish(); release lets the replier see that someone sleeps.
-  uint32_t seen = state_.fetch_or(kSleeping, std::memory_order_acq_rel) | kSleeping;
-  while ((seen & kDone) == 0) {
-    if (deadline != MonotonicTime::Infinite() && SystemClock().Now() >= deadline) return;
-    SystemSync::Wait(state_, seen, deadline);
-    seen = state_.load(std::memory_order_acquire);
-  }
+  SleepUntil(deadline);
 }
 
 absl::Status ReplyCellBase::Abandon() {
-  if (done()) return absl::OkStatus();
-  // Whoever changes the word first, this or Claim() or Publish(), wins.
-  const uint32_t before = state_.fetch_or(kAbandoned, std::memory_order_acq_rel);
-  if ((before & kDone) != 0) return absl::OkStatus();
-  if ((before & kClaimed) != 0) {
-    return MarkOutcomeUnknown(absl::DeadlineExceededError(
-        "no answer within the deadline: the request was being executed, its outcome is unknown"));
+  switch (GiveUp()) {
+    case GivenUp::kAnswered:
+      return absl::OkStatus();
+    case GivenUp::kUnknown:
+      return MarkOutcomeUnknown(absl::DeadlineExceededError(
+          "no answer within the deadline: the request was being executed, its outcome is unknown"));
+    case GivenUp::kNotExecuted:
+      break;
   }
   return MarkNotExecuted(absl::DeadlineExceededError(
       "no answer within the deadline: the request was not executed and never will be"));
-}
-
-void ReplyCellBase::PublishSlowly(uint32_t before) {
-  if ((before & kReleased) != 0) {
-    delete this;
-    return;
-  }
-  // The waiter may have freed the cell by now.
-  DeferredWakes::Wake(&state_);
 }
 
 WaitDriver* SetWaitDriver(WaitDriver* driver) {

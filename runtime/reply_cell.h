@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -12,58 +11,30 @@
 #include "absl/status/statusor.h"
 
 #include "millrace/runtime/clock.h"
+#include "millrace/runtime/deferred_wakes.h"
+#include "millrace/runtime/futex.h"
+#include "millrace/runtime/reply_protocol.h"
 
 namespace millrace {
 
 class LinkCredits;
 
-// The one allocation behind a Reply and its Pending, and the word on which handler and waiter race.
-// Every change is a read-modify-write of that word, so who came first is never in doubt. Two
-// halves share the cell; the one that leaves last frees it. Thread-safe.
-class ReplyCellBase {
- public:
-  ReplyCellBase() = default;
-  ReplyCellBase(const ReplyCellBase&) = delete;
-  ReplyCellBase& operator=(const ReplyCellBase&) = delete;
-  virtual ~ReplyCellBase() = default;
+// Futexes, but that the wakes of answers may be deferred.
+struct ReplySync : SystemSync {
+  static void WakeAll(const void* word) { DeferredWakes::Wake(word); }
+};
 
-  // The replier's half.
-  bool Claim() { return (state_.fetch_or(kClaimed, std::memory_order_acq_rel) & kAbandoned) == 0; }
-  // Relaxed: only a hint; who needs certainty claims.
-  bool abandoned() const { return (state_.load(std::memory_order_relaxed) & kAbandoned) != 0; }
-  bool claimed() const { return (state_.load(std::memory_order_relaxed) & kClaimed) != 0; }
-  // Answers with an error without knowing the type, and leaves the cell.
+// What is behind every Reply and its Pending, whatever they are about. Thread-safe.
+class ReplyCellBase : public ReplyProtocol<ReplySync> {
+ public:
+  // The replier's half. Answers with an error without knowing the type, and leaves the cell.
   virtual void Fail(absl::Status status) = 0;
 
-  // The waiter's half. Acquire pairs with the release in Publish().
-  bool done() const { return (state_.load(std::memory_order_acquire) & kDone) != 0; }
-  // Polls a little, then sleeps. On a thread with a WaitDriver, that runs instead. `what` is waited
-  // for, for people.
+  // The waiter's half. Polls a little, then sleeps. On a thread with a WaitDriver, that runs
+  // instead. `what` is waited for, for people.
   void WaitUntil(MonotonicTime deadline, std::string_view what);
   // Ok if the answer came first; else DeadlineExceeded that says whether the handler had claimed.
   absl::Status Abandon();
-  // The waiter leaves; nobody will look at the answer.
-  void ReleaseWaiter() {
-    if ((state_.fetch_or(kReleased, std::memory_order_acq_rel) & kDone) != 0) delete this;
-  }
-
- protected:
-  // The answer is in place: publishes it, wakes the waiter, leaves the cell.
-  void Publish() {
-    const uint32_t before = state_.fetch_or(kDone, std::memory_order_acq_rel);
-    if ((before & (kSleeping | kReleased)) != 0) PublishSlowly(before);
-  }
-
- private:
-  static constexpr uint32_t kClaimed = 1;    // The handler has begun what cannot be undone.
-  static constexpr uint32_t kDone = 2;       // The answer is there; the replier has left.
-  static constexpr uint32_t kAbandoned = 4;  // The waiter was told that it waits no longer.
-  static constexpr uint32_t kReleased = 8;   // The waiter has left.
-  static constexpr uint32_t kSleeping = 16;  // The waiter may sleep on the word.
-
-  void PublishSlowly(uint32_t before);
-
-  std::atomic<uint32_t> state_{0};
 };
 
 // Where an answer goes that is not waited for: into the mailbox of the actor that asked.
