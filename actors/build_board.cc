@@ -9,70 +9,100 @@
 namespace millrace {
 
 void BuildBoard::Show(const BuildProgress& progress) {
-  absl::MutexLock lock(&mutex_);
-  Entry& entry = entries_[progress.task];
-  entry.progress = progress;
-  Changed(entry);
+  std::vector<Reply<News>> waiting;
+  News news;
+  {
+    absl::MutexLock lock(&mutex_);
+    News& known = news_[progress.task];
+    known.progress = progress;
+    waiting = Changed(known);
+    if (!waiting.empty()) news = known;
+  }
+  for (Reply<News>& reply : waiting) reply.Send(news);
 }
 
 void BuildBoard::Show(const storage::IndexTask& task) {
-  absl::MutexLock lock(&mutex_);
-  Entry& entry = entries_[task.id];
-  entry.progress.task = task.id;
-  entry.ended.reset();
-  if (storage::IsFinal(task)) entry.ended = task;
-  Changed(entry);
-  size_t ended_count = 0;
-  for (auto it = entries_.end(); it != entries_.begin();) {
-    --it;
-    if (it->second.ended.has_value() && ++ended_count > kEndedMax) it = entries_.erase(it);
+  std::vector<Reply<News>> waiting;
+  News news;
+  {
+    absl::MutexLock lock(&mutex_);
+    News& known = news_[task.id];
+    known.progress.task = task.id;
+    known.ended.reset();
+    if (storage::IsFinal(task)) known.ended = task;
+    waiting = Changed(known);
+    if (!waiting.empty()) news = known;
+    ForgetEnded();
   }
+  for (Reply<News>& reply : waiting) reply.Send(news);
 }
 
 void BuildBoard::Close(const absl::Status& cause) {
-  absl::MutexLock lock(&mutex_);
-  if (closed_.ok()) closed_ = cause;
-  changed_.SignalAll();
+  std::map<storage::TaskId, std::vector<Reply<News>>> waiting;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (closed_.ok()) closed_ = cause;
+    waiting.swap(waiting_);
+  }
+  for (auto& [task, replies] : waiting) {
+    for (Reply<News>& reply : replies) reply.Send(cause);
+  }
 }
 
 std::optional<BuildProgress> BuildBoard::Find(storage::TaskId task) const {
   absl::MutexLock lock(&mutex_);
-  const auto found = entries_.find(task);
-  if (found == entries_.end()) return std::nullopt;
+  const auto found = news_.find(task);
+  if (found == news_.end()) return std::nullopt;
   return found->second.progress;
 }
 
 absl::StatusOr<storage::IndexTask> BuildBoard::Wait(
     storage::TaskId task, absl::Duration timeout,
-    absl::FunctionRef<void(const BuildProgress&)> watch) const {
-  const absl::Time deadline = absl::Now() + timeout;
+    absl::FunctionRef<void(const BuildProgress&)> watch) {
+  const MonotonicTime deadline = WaitNow() + timeout;
   uint64_t seen = 0;
   while (true) {
-    std::optional<BuildProgress> progress;
-    std::optional<storage::IndexTask> ended;
-    {
-      absl::MutexLock lock(&mutex_);
-      auto found = entries_.find(task);
-      while (closed_.ok() && (found == entries_.end() || found->second.change <= seen)) {
-        if (changed_.WaitWithDeadline(&mutex_, deadline)) {
-          return absl::DeadlineExceededError(
-              absl::StrCat("index build ", task, " is still under way; it goes on"));
-        }
-        found = entries_.find(task);
-      }
-      if (found == entries_.end() || found->second.change <= seen) return closed_;
-      seen = found->second.change;
-      progress = found->second.progress;
-      ended = found->second.ended;
+    const absl::StatusOr<News> news = Next(task, seen).Wait(deadline);
+    if (!news.ok() && !absl::IsDeadlineExceeded(news.status())) return news.status();
+    if (news.ok()) {
+      watch(news->progress);
+      if (news->ended.has_value()) return *news->ended;
+      seen = news->change;
     }
-    watch(*progress);
-    if (ended.has_value()) return *std::move(ended);
+    if (WaitNow() >= deadline) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("index build ", task, " is still under way; it goes on"));
+    }
   }
 }
 
-void BuildBoard::Changed(Entry& entry) {
-  entry.change = ++last_change_;
-  changed_.SignalAll();
+Pending<BuildBoard::News> BuildBoard::Next(storage::TaskId task, uint64_t seen) {
+  auto [reply, pending] = MakeReply<News>();
+  absl::MutexLock lock(&mutex_);
+  const auto found = news_.find(task);
+  if (found != news_.end() && found->second.change > seen) {
+    reply.Send(found->second);
+  } else if (!closed_.ok()) {
+    reply.Send(closed_);
+  } else {
+    waiting_[task].push_back(std::move(reply));
+  }
+  return std::move(pending);
+}
+
+std::vector<Reply<BuildBoard::News>> BuildBoard::Changed(News& news) {
+  news.change = ++last_change_;
+  auto waiting = waiting_.extract(news.progress.task);
+  if (waiting.empty()) return {};
+  return std::move(waiting.mapped());
+}
+
+void BuildBoard::ForgetEnded() {
+  size_t ended_count = 0;
+  for (auto it = news_.end(); it != news_.begin();) {
+    --it;
+    if (it->second.ended.has_value() && ++ended_count > kEndedMax) it = news_.erase(it);
+  }
 }
 
 }  // namespace millrace

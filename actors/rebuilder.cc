@@ -27,6 +27,9 @@ constexpr absl::Duration kRetiredDelay = absl::Seconds(1);
 // A retry is never further away, wherever the wall clock jumps.
 constexpr absl::Duration kRetryDelayMax = absl::Hours(1);
 constexpr absl::Duration kTriggerPeriod = absl::Seconds(5);
+// Ages go by the wall clock, which jumps: it is looked at so often.
+constexpr absl::Duration kAgeWaitMin = absl::Seconds(1);
+constexpr absl::Duration kAgeWaitMax = absl::Hours(1);
 
 // For leases, which ask for times of one clock that never jumps.
 absl::Time AsTime(MonotonicTime time) {
@@ -93,7 +96,10 @@ absl::Status Rebuilder::OnStart() {
   if (status.ok()) status = FindOrphans();
   if (status.ok()) status = RemoveOrphanRuns();
   if (status.ok()) status = TriggerBuilds();
-  if (status.ok()) Ring();
+  if (status.ok()) {
+    SetWakeTimer();
+    Ring();
+  }
   return status;
 }
 
@@ -147,7 +153,7 @@ void Rebuilder::Handle(ForgetIndex forget, Reply<GenerationsRetired> reply) {
 
 void Rebuilder::OnDoorbell() {
   if (stopping_) return;
-  if (Now() >= triggers_at_) CheckTriggers();
+  if (Now() >= std::min(triggers_at_, age_at_)) CheckTriggers();
   StartNext();
   if (build_ != nullptr) build_->Work();
   if (Now() >= retired_at_) retired_.Work();
@@ -342,12 +348,15 @@ Reply<T> Rebuilder::AwaitForBuild(Then<T> then) {
 void Rebuilder::CheckTriggers() {
   const absl::Status status = TriggerBuilds();
   if (!status.ok()) LOG(WARNING) << "Rebuilder: cannot see which indexes are stale: " << status;
+  SetWakeTimer();
 }
 
 // Builds what is defined otherwise than it was built, and, where that is wanted, what has grown or
 // aged.
 absl::Status Rebuilder::TriggerBuilds() {
   triggers_at_ = Now() + kTriggerPeriod;
+  age_at_ = MonotonicTime::Infinite();
+  absl::Time ages_at = absl::InfiniteFuture();
   if (absl::Status status = ReadDefinitions(); !status.ok()) return status;
   const absl::StatusOr<storage::ReadTransaction> transaction = source_.environment.BeginRead();
   if (!transaction.ok()) return transaction.status();
@@ -355,7 +364,10 @@ absl::Status Rebuilder::TriggerBuilds() {
     absl::StatusOr<IndexStatus> index = ReadIndexStatus(*transaction, definition);
     if (!index.ok()) return index.status();
     DeriveLifecycle(options_.triggers, clock().WallNow(), &*index);
-    if (!index->trigger.has_value()) continue;
+    if (!index->trigger.has_value()) {
+      ages_at = std::min(ages_at, AgesAt(*index));
+      continue;
+    }
     // A build that somebody cancelled, or that failed for good, is not begun again by itself.
     const bool wanted =
         *index->trigger == storage::BuildReason::kDefinition
@@ -363,7 +375,21 @@ absl::Status Rebuilder::TriggerBuilds() {
             : options_.auto_rebuild;
     if (wanted) Create(definition, {.index = id, .reason = *index->trigger}, OrReload());
   }
+  if (ages_at != absl::InfiniteFuture()) {
+    const absl::Duration wait = ages_at - clock().WallNow();
+    age_at_ = Now() + std::clamp(wait, kAgeWaitMin, kAgeWaitMax);
+  }
   return absl::OkStatus();
+}
+
+absl::Time Rebuilder::AgesAt(const IndexStatus& index) const {
+  const bool ages = options_.auto_rebuild && index.serves &&
+                    index.generations.built_at != absl::InfinitePast() &&
+                    index.lifecycle != IndexLifecycle::kBuilding;
+  if (!ages) return absl::InfiniteFuture();
+  const absl::Time ages_at = index.generations.built_at + options_.triggers.age_max;
+  if (!index.task.has_value() || index.task->state != TaskState::kFailed) return ages_at;
+  return std::max(ages_at, index.task->finished_at + options_.triggers.failed_cool_down);
 }
 
 // To what is due first; nothing due is no timer.
@@ -371,8 +397,7 @@ void Rebuilder::SetWakeTimer() {
   MonotonicTime wake = reload_at_;
   if (retired_at_ > Now()) wake = std::min(wake, retired_at_);
   for (const auto& [id, known] : tasks_) wake = std::min(wake, known.due);
-  const bool ages = options_.auto_rebuild && options_.triggers.age_max != absl::InfiniteDuration();
-  if (ages) wake = std::min(wake, triggers_at_);
+  wake = std::min(wake, age_at_);
   if (wake == MonotonicTime::Infinite()) return CancelTimer(kWakeTimer);
   SetTimer(kWakeTimer, std::max(absl::ZeroDuration(), wake - Now()));
 }

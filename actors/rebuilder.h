@@ -166,6 +166,8 @@ class Rebuilder final
   void RetryDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void CheckTriggers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   absl::Status TriggerBuilds() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  // When it wants to be built for its age alone; infinite if something else comes before.
+  absl::Time AgesAt(const IndexStatus& index) const;
   void SetWakeTimer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
 
   static constexpr TimerId kWakeTimer = 1;
@@ -201,6 +203,7 @@ class Rebuilder final
   MonotonicTime reload_at_ ABSL_GUARDED_BY(owner_) = MonotonicTime::Infinite();
   MonotonicTime retired_at_ ABSL_GUARDED_BY(owner_) = MonotonicTime();  // Not before.
   MonotonicTime triggers_at_ ABSL_GUARDED_BY(owner_) = MonotonicTime();
+  MonotonicTime age_at_ ABSL_GUARDED_BY(owner_) = MonotonicTime::Infinite();  // The next one ages.
 };
 
 }  // namespace millrace

@@ -109,6 +109,7 @@ void Rebuilder::Remember(const IndexTask& task) {
   }
   if (storage::IsFinal(task)) {
     if (tasks_.erase(task.id) > 0) RemoveRuns(task.id);
+    triggers_at_ = Now();  // What was suppressed meanwhile may be due.
   } else {
     Known& known = tasks_[task.id];
     known = {.task = task};

@@ -41,6 +41,14 @@ bool StepDriver::Step(Cell& actor) {
   return last.worked || last.finished;
 }
 
+bool StepDriver::StepNext() {
+  for (size_t tried = 0; tried < order_.size(); ++tried) {
+    Cell* const actor = order_[next_++ % order_.size()];
+    if (actors_.contains(actor) && Step(*actor)) return true;
+  }
+  return RunStandby();
+}
+
 size_t StepDriver::StepUntilIdle() {
   size_t steps = 0;
   for (bool worked = true; worked;) {
@@ -86,7 +94,12 @@ void StepDriver::AdvanceBy(absl::Duration duration) {
 void StepDriver::RunUntil(absl::FunctionRef<bool()> ready, MonotonicTime deadline,
                           std::string_view /*what*/) {
   for (;;) {
-    StepUntilIdle();
+    if (stops_when_answered_) {
+      while (!ready() && StepNext()) {
+      }
+    } else {
+      StepUntilIdle();
+    }
     if (ready()) return;
     const MonotonicTime now = clock_.Now();
     const MonotonicTime next = std::min(NextDeadline(), deadline);

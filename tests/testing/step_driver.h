@@ -26,8 +26,13 @@ class StepDriver final : public Driver, public WaitDriver {
   // Stops what was started without a runtime, discarding.
   ~StepDriver() override;
 
+  // From now on a wait ends with the step that answers it, and not when all actors are idle.
+  void StopWhenAnswered() { stops_when_answered_ = true; }
+
   // One step of one actor; false if it found nothing to do.
   bool Step(Cell& actor);
+  // One step of the next actor, in turn, that has something to do; false if none has.
+  bool StepNext();
   // Steps all actors in turn until none has anything to do; returns how many steps did something.
   // Timers that are not due stay where they are.
   size_t StepUntilIdle();
@@ -57,8 +62,10 @@ class StepDriver final : public Driver, public WaitDriver {
   WaitDriver* const before_;
   std::map<Cell*, StepOutcome> actors_;  // With the outcome of the last step.
   std::vector<Cell*> order_;             // Of starting: stepping must not depend on addresses.
+  size_t next_ = 0;                      // In order_, for StepNext.
   std::vector<StepStandby*> standbys_;   // Those that wait.
-  bool stopping_ = false;                // In AwaitFinished.
+  bool stops_when_answered_ = false;
+  bool stopping_ = false;  // In AwaitFinished.
 };
 
 }  // namespace millrace::testing
