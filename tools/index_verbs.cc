@@ -1,6 +1,10 @@
-// index create, index list, index drop, find: indexes.
+// index create, list, rebuild, drop; find: indexes.
 
+#include <unistd.h>
+
+#include <array>
 #include <cstdint>
+#include <iostream>
 #include <limits>
 #include <map>
 #include <optional>
@@ -10,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "millrace/tools/build_progress_bar.h"
 #include "millrace/tools/document_line.h"
 #include "millrace/tools/open_store.h"
 #include "millrace/tools/verbs.h"
@@ -64,6 +69,51 @@ storage::IndexQuery QueryOf(const Arguments& arguments) {
   return query;
 }
 
+// One of them, by its name; nothing said is the first.
+template <typename T, size_t kCount>
+absl::StatusOr<T> Choose(const Arguments& arguments, std::string_view option,
+                         const std::array<T, kCount>& choices) {
+  const std::optional<std::string_view> word = arguments.Value(option);
+  if (!word.has_value()) return choices.front();
+  for (const T choice : choices) {
+    if (storage::ToString(choice) == *word) return choice;
+  }
+  return absl::InvalidArgumentError(absl::StrCat("--", ToAbsl(option), ": '", ToAbsl(*word),
+                                                 "' is none of the choices; see --help"));
+}
+
+// Waits, and shows how far it is.
+ExitCode AwaitBuild(Engine& engine, storage::TaskId task, std::string_view doing,
+                    Console& console) {
+  BuildProgressBar bar(SystemClock(), std::cerr, ::isatty(STDERR_FILENO) == 1);
+  const absl::StatusOr<storage::BuildResult> result = engine.WaitForBuild(
+      task, absl::InfiniteDuration(), [&](const BuildProgress& progress) { bar.Update(progress); });
+  if (!result.ok()) {
+    bar.Clear();
+    return Fail(console, doing, result.status());
+  }
+  bar.Finish(*result);
+  return ExitCode::kOk;
+}
+
+std::string StateOf(const Engine& engine, const storage::IndexInfo& index) {
+  if (!index.status.ok()) return std::string(index.status.message());
+  const absl::StatusOr<IndexStatus> status = engine.GetIndexStatus(index.definition);
+  if (!status.ok()) return std::string(status.status().message());
+  std::string state(ToString(status->lifecycle));
+  if (status->trigger.has_value()) {
+    absl::StrAppend(&state, " (", ToAbsl(storage::ToString(*status->trigger)), ")");
+  }
+  if (status->lifecycle == IndexLifecycle::kBuilding && status->progress.has_value()) {
+    absl::StrAppend(&state, " (", Describe(*status->progress), ")");
+  }
+  if (!status->serves) state += ", lookups scan";
+  if (status->task.has_value() && status->task->state == storage::TaskState::kFailed) {
+    absl::StrAppend(&state, ", last build failed: ", status->task->error.message());
+  }
+  return state;
+}
+
 }  // namespace
 
 ExitCode RunIndexCreate(const Arguments& arguments, Console& console) {
@@ -73,11 +123,37 @@ ExitCode RunIndexCreate(const Arguments& arguments, Console& console) {
   const absl::StatusOr<IndexDefined> defined =
       opened->engine->CreateIndex(opened->collection, OptionsOf(arguments));
   if (!defined.ok()) return Fail(console, "index create", defined.status());
-  if (!defined->complete) {
-    console.Complain(absl::StrCat("index '", defined->definition.name,
-                                  "' is defined but not built: lookups scan the collection"));
+  if (defined->complete) return ExitCode::kOk;
+  return AwaitBuild(*opened->engine, defined->build, "index create", console);
+}
+
+ExitCode RunIndexRebuild(const Arguments& arguments, Console& console) {
+  const absl::StatusOr<storage::BuildSource> source =
+      Choose(arguments, "source",
+             std::array{storage::BuildSource::kInstances, storage::BuildSource::kParticipation,
+                        storage::BuildSource::kScan});
+  const absl::StatusOr<storage::DuplicatePolicy> duplicates =
+      Choose(arguments, "duplicates",
+             std::array{storage::DuplicatePolicy::kFail, storage::DuplicatePolicy::kKeepLive,
+                        storage::DuplicatePolicy::kLowestId});
+  for (const absl::Status& status : {source.status(), duplicates.status()}) {
+    if (status.ok()) continue;
+    console.Complain("index rebuild", status);
+    return ExitCode::kUsage;
   }
-  return ExitCode::kOk;
+  const absl::StatusOr<OpenedCollection> opened =
+      OpenExistingCollection(arguments.operands[0], arguments.operands[1]);
+  if (!opened.ok()) return Fail(console, "index rebuild", opened.status());
+  const absl::StatusOr<storage::Snapshot> snapshot =
+      opened->engine->TakeSnapshot("millrace command");
+  if (!snapshot.ok()) return Fail(console, "index rebuild", snapshot.status());
+  const absl::StatusOr<storage::IndexDefinition> index =
+      snapshot->FindIndex(opened->collection, arguments.operands[2]);
+  if (!index.ok()) return Fail(console, "index rebuild", index.status());
+  const absl::StatusOr<storage::IndexTask> task = opened->engine->ScheduleBuild(
+      {.index = index->id, .source = *source, .duplicates = *duplicates});
+  if (!task.ok()) return Fail(console, "index rebuild", task.status());
+  return AwaitBuild(*opened->engine, task->id, "index rebuild", console);
 }
 
 ExitCode RunIndexDrop(const Arguments& arguments, Console& console) {
@@ -104,12 +180,9 @@ ExitCode RunIndexList(const Arguments& arguments, Console& console) {
     names[collection.id] = collection.name;
   }
   for (const storage::IndexInfo& index : *indexes) {
-    const std::string state = !index.status.ok() ? std::string(index.status.message())
-                              : index.complete   ? std::string("online")
-                                                 : std::string("not built");
     console.Print(absl::StrCat(names[index.definition.collection], "  ", index.definition.name,
                                "  ", ToAbsl(storage::ToString(index.definition.kind)), "  ",
-                               index.definition.field, "  ", state, "\n"));
+                               index.definition.field, "  ", StateOf(**engine, index), "\n"));
   }
   return ExitCode::kOk;
 }

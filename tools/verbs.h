@@ -17,6 +17,7 @@ ExitCode RunCount(const Arguments& arguments, Console& console);
 ExitCode RunStat(const Arguments& arguments, Console& console);
 ExitCode RunIndexCreate(const Arguments& arguments, Console& console);
 ExitCode RunIndexList(const Arguments& arguments, Console& console);
+ExitCode RunIndexRebuild(const Arguments& arguments, Console& console);
 ExitCode RunIndexDrop(const Arguments& arguments, Console& console);
 ExitCode RunFind(const Arguments& arguments, Console& console);
 ExitCode RunLink(const Arguments& arguments, Console& console);

@@ -81,9 +81,34 @@ TEST_F(CommandTest, IndexesAreCreatedListedSearchedAndDropped) {
   Expect({"index", "drop", store_, "people", "age"}, ExitCode::kOk, "");
   ExpectFailure({"index", "drop", store_, "people", "age"}, ExitCode::kNotFound, "no index 'age'");
   ExpectFailure({"index", "polish", store_}, ExitCode::kUsage, "unknown verb");
-  const CommandResult scanned = Run({"index", "create", store_, "people", "age"});
-  EXPECT_EQ(scanned.exit_code, 0);
-  EXPECT_THAT(scanned.err, HasSubstr("not built"));
+}
+
+TEST_F(CommandTest, IndexesAreBuiltAndBuiltAnew) {
+  for (const char* id : {"a", "b", "c"}) {
+    Expect({"put", store_, "people", id, R"({"age":36,"mail":"x"})"}, ExitCode::kOk, "");
+  }
+  const CommandResult created = Run({"index", "create", store_, "people", "age"});
+  EXPECT_EQ(created.exit_code, 0);
+  EXPECT_THAT(created.err, HasSubstr("built 3 entries from 3 rows"));
+  const CommandResult rebuilt = Run({"index", "rebuild", store_, "people", "age", "--source=scan"});
+  EXPECT_EQ(rebuilt.exit_code, 0);
+  EXPECT_THAT(rebuilt.err, HasSubstr("built 3 entries from 3 rows"));
+  ExpectFailure({"index", "rebuild", store_, "people", "age", "--source=participation"},
+                ExitCode::kBadData, "not scoped by a relation");
+  ExpectFailure({"index", "rebuild", store_, "people", "age", "--source=hearsay"}, ExitCode::kUsage,
+                "hearsay");
+  ExpectFailure({"index", "rebuild", store_, "people", "name"}, ExitCode::kNotFound,
+                "no index 'name'");
+  ExpectFailure({"index", "create", store_, "people", "mail", "--unique"}, ExitCode::kFailed,
+                "2 records have a value of the unique index 'mail' that another record has");
+  EXPECT_THAT(Run({"index", "list", store_}).out,
+              HasSubstr("people  mail  unique  mail  failed, lookups scan, last build failed: 2"));
+  const CommandResult resolved =
+      Run({"index", "rebuild", store_, "people", "mail", "--duplicates=lowest-id"});
+  EXPECT_EQ(resolved.exit_code, 0);
+  EXPECT_THAT(resolved.err, HasSubstr("2 duplicates left out"));
+  Expect({"index", "list", store_}, ExitCode::kOk,
+         "people  age  multi  age  online\npeople  mail  unique  mail  online\n");
 }
 
 TEST_F(CommandTest, MembersAreLinkedListedAndUnlinked) {
