@@ -11,8 +11,10 @@
 #include "absl/strings/str_cat.h"
 #include "tests/simulation/sim_history.h"
 #include "tests/simulation/sim_machine.h"
+#include "tests/testing/io_shim.h"
 
 #include "millrace/actors/engine.h"
+#include "millrace/storage/task_transition.h"
 #include "millrace/storage/verify.h"
 
 namespace millrace::testing {
@@ -32,6 +34,7 @@ constexpr absl::Duration kLifeMax = absl::Seconds(3);
 bool IsExpected(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kAlreadyExists:
     case absl::StatusCode::kResourceExhausted:
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kCancelled:
@@ -45,9 +48,8 @@ bool IsExpected(const absl::Status& status) {
 
 class EngineSimulation {
  public:
-  EngineSimulation(const SimOptions& options, bool lying_disk) : sim_(options), machine_(sim_) {
-    lying_disk_ = lying_disk;
-  }
+  EngineSimulation(const SimOptions& options, const EngineFaults& faults)
+      : sim_(options), machine_(sim_), faults_(faults) {}
 
   SimResult Run() {
     const int lives = 1 + static_cast<int>(random().Below(kLivesMax));
@@ -56,6 +58,7 @@ class EngineSimulation {
       if (life < lives) Live();
     }
     if (engine_ != nullptr) Shutdown();
+    EndLmdbFaults();
     return SimResult::Of(sim_, failure_);
   }
 
@@ -94,9 +97,11 @@ class EngineSimulation {
   bool Open(bool last) {
     for (int attempt = 0; attempt < 50; ++attempt) {
       if (!last && random().OneIn(4)) machine_.DieAtCall(1 + random().Below(80));
-      machine_.disk().set_sync_lies(lying_disk_);
+      machine_.disk().set_sync_lies(faults_.lying_disk);
+      if (faults_.lmdb && !last && random().OneIn(8)) BeginLmdbFaults();
       auto opened = Engine::Open(machine_.store_path(), Options(),
                                  {.clock = sim_.clock(), .files = machine_, .driver = &sim_});
+      EndLmdbFaults();
       if (opened.ok()) {
         engine_ = *std::move(opened);
         stopped_ = false;
@@ -117,24 +122,45 @@ class EngineSimulation {
   bool Prepare() {
     const absl::StatusOr<std::vector<Collection>> defined = engine_->ListCollections();
     if (!defined.ok()) return Refused(defined.status());
-    if (defined->size() == 2) {
-      for (int i = 0; i < 2; ++i) collections_[i] = (*defined)[static_cast<size_t>(i)];
+    absl::StatusOr<std::vector<storage::IndexInfo>> indexes = ListIndexes();
+    if (!indexes.ok()) return Refused(indexes.status());
+    const bool complete = defined->size() == 2 && indexes->size() == 2;
+    if (!complete && history_.size() > 0) Fail("definitions are lost");
+    // Finds what is there, at no version of its own.
+    if (absl::Status status = Define(); !status.ok()) return Refused(status);
+    if (complete) {
       const std::optional<SimObservation> found = Observe();
       if (!found.has_value()) return Refused(last_error_);
-      const std::string fault = history_.Check(*found, 2, std::exchange(power_lost_, false));
+      const std::string fault =
+          history_.Check(*found, SimSchema::kDefinitionCount, std::exchange(power_lost_, false));
       if (!fault.empty()) Fail(fault);
       sim_.Probe("store/compared");
       history_.Begin(found->version);
       return true;
     }
-    if (history_.size() > 0) Fail("collections are lost");
+    history_.Begin(SimSchema::kDefinitionCount);
+    return true;
+  }
+  absl::StatusOr<std::vector<storage::IndexInfo>> ListIndexes() {
+    const absl::StatusOr<Snapshot> snapshot = engine_->TakeSnapshot("test");
+    if (!snapshot.ok()) return snapshot.status();
+    return snapshot->ListIndexes();
+  }
+  absl::Status Define() {
     for (int i = 0; i < 2; ++i) {
       absl::StatusOr<Collection> made = engine_->CreateCollection(i == 0 ? "a" : "b");
-      if (!made.ok()) return Refused(made.status());
-      collections_[i] = *std::move(made);
+      if (!made.ok()) return made.status();
+      schema_.collections[i] = *std::move(made);
     }
-    history_.Begin(2);
-    return true;
+    absl::StatusOr<IndexDefined> multi =
+        engine_->CreateIndex(schema_.collections[0], {.field = "a"});
+    if (!multi.ok()) return multi.status();
+    schema_.multi = multi->definition;
+    absl::StatusOr<IndexDefined> unique = engine_->CreateIndex(
+        schema_.collections[1], {.field = "b", .kind = storage::IndexKind::kUnique});
+    if (!unique.ok()) return unique.status();
+    schema_.unique = unique->definition;
+    return absl::OkStatus();
   }
   bool Refused(const absl::Status& status) {
     last_error_ = status;
@@ -147,6 +173,13 @@ class EngineSimulation {
     for (int i = 0; i < 3; ++i) SpawnWriter(absl::StrCat("writer-", i));
     for (int i = 0; i < 2; ++i) sim_.Spawn(absl::StrCat("reader-", i), [this] { Read(); });
     sim_.Spawn("flusher", [this] { Flush(); });
+    sim_.Spawn("builder", [this] { Build(); });
+    if (faults_.lmdb) {
+      sim_.Spawn("lmdb", [this] {
+        sim_.Sleep(absl::Microseconds(random().Below(1 << (8 + random().Below(13)))));
+        if (!over() && !sim_.calm()) BeginLmdbFaults();
+      });
+    }
     const uint64_t end = random().Below(4);
     if (end == 0) {
       sim_.Spawn("stopper", [this] {
@@ -162,12 +195,32 @@ class EngineSimulation {
       machine_.DieAtCall(1 + random().Below(120));
     }
     if (const absl::Status status = sim_.Run(); !status.ok()) Fail(std::string(status.message()));
+    EndLmdbFaults();
     if (!failure_.empty()) return;
     if (random().OneIn(2)) Shutdown();
     if (random().OneIn(2)) machine_.Die();
     Shutdown();
     engine_ = nullptr;
     if (machine_.dead()) Restart();
+  }
+
+  // LMDB's own calls fail, from one of the next on; below the simulated machine, by the I/O shim.
+  void BeginLmdbFaults() {
+    static constexpr const char* kCalls[] = {
+        "fdatasync path=store.mdb",          // What a transaction wrote.
+        "pwrite path=store.mdb below=8192",  // The meta page.
+        "pwrite path=store.mdb", "writev path=store.mdb"};
+    static constexpr const char* kEffects[] = {"errno=5", "errno=28", "short=512"};
+    std::string rule = kCalls[random().Below(4)];
+    absl::StrAppend(&rule, " nth=", 1 + random().Below(12), random().OneIn(3) ? " forever " : " ",
+                    kEffects[random().Below(rule.starts_with("fdatasync") ? 1 : 3)]);
+    sim_.trace().Note(sim_.Now(), "test", "lmdb faults", 0);
+    SetIoFaults(rule.c_str());
+  }
+  void EndLmdbFaults() {
+    if (!faults_.lmdb) return;
+    if (IoFaultCount() > 0) sim_.Probe("lmdb/struck");
+    SetIoFaults("");
   }
 
   void Restart() {
@@ -232,7 +285,7 @@ class EngineSimulation {
       CommitOptions options{.durability = commit.durability, .token = commit.token};
       if (random().OneIn(8)) options.timeout = absl::Microseconds(random().Below(20'000));
       const uint64_t serial = history_.Invoke(commit);
-      storage::WriteBatch batch = SimHistory::BatchOf(history_.commit(serial), collections_);
+      storage::WriteBatch batch = SimHistory::BatchOf(history_.commit(serial), schema_.collections);
       open.push_back({serial, engine_->Commit(std::move(batch), options)});
       if (random().OneIn(4)) sim_.Sleep(absl::Microseconds(random().Below(5000)));
       while (!open.empty() && (open.size() > 4 || random().OneIn(2))) AwaitFirst(open);
@@ -276,7 +329,7 @@ class EngineSimulation {
                              .id = absl::StrCat("id-", random().Below(kIdCount))};
       if (operation.kind == OperationKind::kPut || operation.kind == OperationKind::kMerge) {
         for (const char* field : {"a", "b", "c"}) {
-          if (random().OneIn(2)) operation.fields[field] = static_cast<int64_t>(random().Below(99));
+          if (random().OneIn(2)) operation.fields[field] = static_cast<int64_t>(random().Below(40));
         }
       }
       if (seen.has_value()) {
@@ -298,7 +351,7 @@ class EngineSimulation {
   std::optional<SimObservation> Observe() {
     SimObservation observation{.began_at = history_.Now()};
     absl::StatusOr<Snapshot> snapshot = engine_->TakeSnapshot("test");
-    absl::StatusOr<SimTables> tables = snapshot.ok() ? SimHistory::ReadAll(*snapshot, collections_)
+    absl::StatusOr<SimTables> tables = snapshot.ok() ? SimHistory::ReadAll(*snapshot, schema_)
                                                      : absl::StatusOr<SimTables>(snapshot.status());
     if (!tables.ok()) {
       last_error_ = tables.status();
@@ -320,7 +373,7 @@ class EngineSimulation {
       observation.version = snapshot->version();
       const int looks = 1 + static_cast<int>(random().Below(3));
       for (int look = 0; look < looks; ++look) {
-        absl::StatusOr<SimTables> tables = SimHistory::ReadAll(*snapshot, collections_);
+        absl::StatusOr<SimTables> tables = SimHistory::ReadAll(*snapshot, schema_);
         if (over()) return;
         if (!tables.ok()) {
           if (!IsExpected(tables.status())) Fail("a read: " + tables.status().ToString());
@@ -358,12 +411,40 @@ class EngineSimulation {
     }
   }
 
+  // Schedules builds of the indexes, looks on, cancels some.
+  void Build() {
+    const uint64_t count = random().Below(5);
+    const MonotonicTime end = sim_.Now() + kLifeMax;
+    const auto past = [&] { return over() || sim_.calm() || sim_.Now() >= end; };
+    for (uint64_t i = 0; i < count && !past(); ++i) {
+      sim_.Sleep(absl::Microseconds(random().Below(20'000)));
+      if (past()) return;
+      const storage::IndexDefinition& index = random().OneIn(2) ? schema_.multi : schema_.unique;
+      absl::StatusOr<storage::IndexTask> task = engine_->ScheduleBuild({.index = index.id});
+      const bool cancels = random().OneIn(4);
+      while (task.ok() && !over() && !storage::IsFinal(*task)) {
+        sim_.Sleep(absl::Microseconds(1 + random().Below(20'000)));
+        if (past()) return;
+        if (cancels && random().OneIn(4)) {
+          // It may have come to its end.
+          engine_->CancelBuild(task->id).status().IgnoreError();
+        }
+        if (over()) return;
+        task = engine_->FindBuild(task->id);
+      }
+      if (over()) return;
+      if (!task.ok() && !IsExpected(task.status())) Fail("a build: " + task.status().ToString());
+      sim_.Probe(absl::StrCat("build/", task.ok() ? std::string(ToString(task->state))
+                                                  : task.status().ToString().substr(0, 20)));
+    }
+  }
+
   SimDriver sim_;
   SimMachine machine_;
   SimHistory history_;
-  Collection collections_[2];
+  SimSchema schema_;
   std::unique_ptr<Engine> engine_;
-  bool lying_disk_ = false;
+  const EngineFaults faults_;
   bool stopped_ = false;
   bool power_lost_ = false;  // Since the last look at the whole store.
   absl::Status last_error_;
@@ -372,8 +453,8 @@ class EngineSimulation {
 
 }  // namespace
 
-SimResult RunEngine(const SimOptions& options, bool lying_disk) {
-  return EngineSimulation(options, lying_disk).Run();
+SimResult RunEngine(const SimOptions& options, const EngineFaults& faults) {
+  return EngineSimulation(options, faults).Run();
 }
 
 }  // namespace millrace::testing

@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "gtest/gtest.h"
+#include "tests/testing/io_shim.h"
 
 namespace millrace::testing {
 namespace {
@@ -26,17 +27,28 @@ TEST_P(EngineSimulationTest, EveryLifeAgreesWithTheHistory) {
   std::cout << report->ToString() << std::endl;
   if (report->seed_count < kSeedsPerBlock) return;
   // A simulation that never gets there shows nothing.
-  for (const char* probe : {"commit/OK", "commit/FAILED_PRECONDITION", "flush/published",
-                            "machine/killed", "machine/power lost", "outcome/committed",
-                            "outcome/aborted", "snapshot/OK", "store/compared"}) {
+  for (const char* probe :
+       {"commit/OK", "commit/FAILED_PRECONDITION", "flush/published", "machine/killed",
+        "machine/power lost", "outcome/committed", "outcome/aborted", "snapshot/OK",
+        "store/compared", "commit/ALREADY_EXISTS", "build/complete"}) {
     EXPECT_TRUE(report->probes.contains(probe)) << probe;
   }
+}
+
+TEST(LmdbSimulationTest, LmdbMayFailAtAnyCall) {
+  if (RanWithIoShim()) return;
+  const absl::StatusOr<SeedsReport> report =
+      CheckSeeds("engine_lmdb", SeedRange::FromEnvironment(kSeedsPerBlock, 10'001),
+                 [](const SimOptions& options) { return RunEngine(options, {.lmdb = true}); });
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  std::cout << report->ToString() << std::endl;
+  EXPECT_TRUE(report->seed_count < kSeedsPerBlock || report->probes.contains("lmdb/struck"));
 }
 
 TEST(EngineSimulationControlTest, DiskThatDoesNotSyncIsSeen) {
   int seen = 0;
   for (uint64_t seed = 1; seed <= 20; ++seed) {
-    seen += RunEngine({.seed = seed}, /*lying_disk=*/true).failure.empty() ? 0 : 1;
+    seen += RunEngine({.seed = seed}, {.lying_disk = true}).failure.empty() ? 0 : 1;
   }
   EXPECT_GT(seen, 5);
 }

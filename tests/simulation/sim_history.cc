@@ -45,6 +45,34 @@ std::string Describe(const SimTables& tables, const SimTables& want) {
   return "";
 }
 
+// What an index finds is what a scan has found.
+absl::Status CheckIndex(const storage::Snapshot& snapshot, const storage::IndexDefinition& index,
+                        int collection, const SimTables& tables) {
+  std::map<std::pair<int64_t, std::string>, Version> want;
+  for (const auto& [key, record] : tables) {
+    const auto value = record.fields.find(index.field);
+    if (key.first == collection && value != record.fields.end()) {
+      want[{value->second, key.second}] = record.version;
+    }
+  }
+  auto next = want.begin();
+  std::string fault;
+  const auto page = snapshot.Find(index, {}, [&](const storage::RecordRef& ref) {
+    if (next == want.end() || next->first.second != ref.id || next->second != ref.version) {
+      fault = absl::StrCat("index ", index.name, " finds ", std::string(ref.id), " where ",
+                           next == want.end() ? "nothing" : next->first.second, " should come");
+      return false;
+    }
+    ++next;
+    return true;
+  });
+  if (!page.ok()) return page.status();
+  if (fault.empty() && next != want.end()) {
+    fault = absl::StrCat("index ", index.name, " does not find ", next->first.second);
+  }
+  return fault.empty() ? absl::OkStatus() : absl::InternalError(fault);
+}
+
 }  // namespace
 
 // ---- A life ----
@@ -221,6 +249,10 @@ void SimHistory::Replay(const SimObservation& found) {
       Fail(absl::StrCat(Describe(*commit->second), ", version ", version,
                         ", is committed although the precondition on ", failed->id, " fails"));
     }
+    if (HasRival(*commit->second, states.back())) {
+      Fail(absl::StrCat(Describe(*commit->second), ", version ", version,
+                        ", is committed although a unique value has an owner"));
+    }
     Apply(*commit->second, states.back());
   }
   const std::string difference = Describe(found.tables, states.back());
@@ -238,12 +270,14 @@ void SimHistory::Replay(const SimObservation& found) {
 // A precondition that was said to fail did so at some moment between question and answer.
 void SimHistory::CheckRefusals(const std::vector<SimTables>& states) {
   for (SimCommit& commit : commits_) {
-    if (!absl::IsFailedPrecondition(commit.status)) continue;
+    const bool had_rival = absl::IsAlreadyExists(commit.status);
+    if (!had_rival && !absl::IsFailedPrecondition(commit.status)) continue;
     const absl::Status status = std::exchange(commit.status, absl::OkStatus());
     if (commit.published_after >= states.size()) continue;  // Some of that is lost.
     bool failed = false;
     for (Version v = commit.seen_before; v <= commit.published_after; ++v) {
-      failed = failed || FailedPrecondition(commit, states[v]) != nullptr;
+      failed = failed || (had_rival ? HasRival(commit, states[v])
+                                    : FailedPrecondition(commit, states[v]) != nullptr);
     }
     if (!failed) {
       Fail(absl::StrCat(Describe(commit), " was refused, but its preconditions held from version ",
@@ -274,6 +308,19 @@ const SimOperation* SimHistory::FailedPrecondition(const SimCommit& commit,
     }
   }
   return nullptr;
+}
+
+// Whether a record that the commit writes would share a unique value.
+bool SimHistory::HasRival(const SimCommit& commit, const SimTables& tables) {
+  SimTables after = tables;
+  Apply(commit, after);
+  std::map<int64_t, int> owner_counts;
+  for (const auto& [key, record] : after) {
+    const auto value = record.fields.find("b");
+    if (key.first == 1 && value != record.fields.end()) ++owner_counts[value->second];
+  }
+  return std::any_of(owner_counts.begin(), owner_counts.end(),
+                     [](const auto& owners) { return owners.second > 1; });
 }
 
 // Of several writes to a record the last one wins; it works on the state before the batch.
@@ -326,31 +373,35 @@ storage::WriteBatch SimHistory::BatchOf(const SimCommit& commit,
 }
 
 absl::StatusOr<SimTables> SimHistory::ReadAll(const storage::Snapshot& snapshot,
-                                              const storage::Collection collections[2]) {
+                                              const SimSchema& schema) {
   SimTables tables;
   for (int i = 0; i < 2; ++i) {
     uint64_t rows = 0;
     std::string fault;
-    absl::Status status = snapshot.Scan(collections[i], {}, [&](const storage::RecordRef& ref) {
-      ++rows;
-      SimRecord& record = tables[{i, std::string(ref.id)}];
-      record.version = ref.version;
-      for (const char* name : kFieldNames) {
-        const auto value = storage::DocumentView(ref.document).Field(name);
-        if (value.has_value()) record.fields[name] = std::get<int64_t>(*value);
-      }
-      if (DocumentOf(record.fields).bytes() != ref.document) fault = std::string(ref.id);
-      return true;
-    });
+    absl::Status status =
+        snapshot.Scan(schema.collections[i], {}, [&](const storage::RecordRef& ref) {
+          ++rows;
+          SimRecord& record = tables[{i, std::string(ref.id)}];
+          record.version = ref.version;
+          for (const char* name : kFieldNames) {
+            const auto value = storage::DocumentView(ref.document).Field(name);
+            if (value.has_value()) record.fields[name] = std::get<int64_t>(*value);
+          }
+          if (DocumentOf(record.fields).bytes() != ref.document) fault = std::string(ref.id);
+          return true;
+        });
     if (!status.ok()) return status;
     if (!fault.empty()) return absl::InternalError("strange fields in record " + fault);
-    const absl::StatusOr<uint64_t> count = snapshot.Count(collections[i]);
+    const absl::StatusOr<uint64_t> count = snapshot.Count(schema.collections[i]);
     if (!count.ok()) return count.status();
     if (*count != rows) {
       return absl::InternalError(
           absl::StrCat("Count says ", *count, " where a scan finds ", rows, " records"));
     }
   }
+  absl::Status status = CheckIndex(snapshot, schema.multi, 0, tables);
+  if (status.ok()) status = CheckIndex(snapshot, schema.unique, 1, tables);
+  if (!status.ok()) return status;
   return tables;
 }
 

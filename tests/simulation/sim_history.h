@@ -19,12 +19,23 @@ namespace millrace::testing {
 // mark, that nothing else touches: by it, and its version, the batch is found again. Owned by one
 // thread.
 //
+// An index over "a" of the first collection and a unique one over "b" of the second are looked up
+// in every snapshot and must find what a scan does.
+//
 // Checked: versions are dense and nobody's twice; what was acknowledged is there as far as its
 // durability promised, what was refused is not, what is unknown was decided once and stays so; what
 // was lost lies behind everything that was kept; who was answered before another asked has the
 // lower version, and so have a client's commits in order; preconditions held when they were said to
 // hold, and failed at some moment in between when they were said to fail; snapshots show exactly
-// the model at their version.
+// the model at their version; a unique value has one owner, and who was refused one had a rival.
+
+// What is defined in a simulated store. Value.
+struct SimSchema {
+  static constexpr int kDefinitionCount = 4;
+  storage::Collection collections[2];
+  storage::IndexDefinition multi;   // "a" of the first.
+  storage::IndexDefinition unique;  // "b" of the second.
+};
 
 // The fields of a record: serial, a, b or c. Value.
 using SimFields = std::map<std::string, int64_t>;
@@ -93,7 +104,7 @@ class SimHistory {
 
   // Everything of a snapshot, or why it could not be read.
   static absl::StatusOr<SimTables> ReadAll(const storage::Snapshot& snapshot,
-                                           const storage::Collection collections[2]);
+                                           const SimSchema& schema);
   static storage::WriteBatch BatchOf(const SimCommit& commit,
                                      const storage::Collection collections[2]);
   static std::string MarkOf(uint64_t serial);
@@ -107,6 +118,7 @@ class SimHistory {
   void CheckRefusals(const std::vector<SimTables>& states);
   static bool Holds(const storage::Precondition& precondition, const SimRecord* record);
   static const SimOperation* FailedPrecondition(const SimCommit& commit, const SimTables& tables);
+  static bool HasRival(const SimCommit& commit, const SimTables& tables);
   static void Apply(const SimCommit& commit, SimTables& tables);
 
   std::vector<SimCommit> commits_;            // By serial - 1.
