@@ -1,18 +1,21 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 
-#include "absl/strings/str_cat.h"
+#include "absl/status/statusor.h"
 
 #include "millrace/actors/engine.h"
 
-// What the child of the kill test writes, and its parent expects. Thread t's batch k, numbered from
-// 0 without gaps over all children of a store,
+// What the child of the kill tests writes, and its parent expects. Thread t's batch k, numbered
+// from 0 without gaps over all children of a store,
 //   - puts the record "count/t" with {"n": k},
-//   - puts 1 + k % 3 records "t/k/i" with {"n": k}, of different lengths,
-//   - deletes those of batch k - kKillBatchesKept.
-// So the counts tell how many commits there are, which is the version, less one for the collection.
+//   - puts 1 + k % 3 records "t/k/i" with {"n": k} and more, of different lengths,
+//   - makes some of them members of "count/t", stages others, and ends links of batch k - 5,
+//   - deletes the records of batch k - kKillBatchesKept, and so their links.
+// So the counts tell how many commits there are, which is the version, less the definitions.
 
 namespace millrace::testing {
 
@@ -27,57 +30,35 @@ struct KillAnswer {
   uint64_t version = 0;
 };
 
-// Flushes all the time.
-inline EngineOptions KillEngine() {
-  EngineOptions options;
-  options.quota_bytes = uint64_t{1} << 30;
-  options.rotate_bytes = uint64_t{256} << 10;
-  options.rotate_rows = 2'500;
-  options.rotate_interval = absl::Milliseconds(20);
-  options.l0_soft_bytes_max = uint64_t{8} << 20;
-  options.l0_hard_bytes_max = uint64_t{16} << 20;
-  options.log_file_bytes = uint64_t{1} << 20;
-  options.sync_interval = absl::Milliseconds(3);
-  return options;
-}
+// Flushes all the time; other seeds, other sizes and times. 0 is the usual one.
+EngineOptions KillEngine(uint64_t seed = 0);
 
-inline uint64_t RowsOf(uint64_t batch) {
-  return 1 + batch % 3;
-}
-inline std::string CounterId(uint64_t thread) {
-  return absl::StrCat("count/", thread);
-}
-inline std::string RowId(uint64_t thread, uint64_t batch, uint64_t row) {
-  return absl::StrCat(thread, "/", batch, "/", row);
-}
-inline storage::Document RowDocument(uint64_t batch) {
-  return *storage::DocumentBuilder()
-              .Set("n", static_cast<int64_t>(batch))
-              .Set("text", std::string(batch % 300, 'x'))
-              .Finish();
-}
+// What is defined before the first batch. Value.
+struct KillSchema {
+  storage::Collection work;
+  storage::Relation rows;           // Of each counter.
+  storage::IndexDefinition number;  // "n".
+  storage::IndexDefinition key;     // "key", unique: of the rows alone.
+  storage::IndexDefinition slot;    // "slot", unique among the rows of a counter.
+};
+absl::StatusOr<KillSchema> DefineKillSchema(Engine& engine);
 
-inline storage::WriteBatch KillBatch(const storage::Collection& collection, uint64_t thread,
-                                     uint64_t batch_number) {
-  storage::WriteBatch batch;
-  batch.Put(collection, CounterId(thread), RowDocument(batch_number));
-  for (uint64_t row = 0; row < RowsOf(batch_number); ++row) {
-    batch.Put(collection, RowId(thread, batch_number, row), RowDocument(batch_number));
-  }
-  if (batch_number < kKillBatchesKept) return batch;
-  const uint64_t old = batch_number - kKillBatchesKept;
-  for (uint64_t row = 0; row < RowsOf(old); ++row) {
-    batch.Delete(collection, RowId(thread, old, row));
-  }
-  return batch;
-}
+storage::WriteBatch KillBatch(const KillSchema& schema, uint64_t thread, uint64_t batch_number);
 
 // The number of the thread's first batch that is not in the store.
-inline uint64_t NextBatch(const storage::Snapshot& snapshot, const storage::Collection& collection,
-                          uint64_t thread) {
-  const absl::StatusOr<storage::Record> record = snapshot.Get(collection, CounterId(thread));
-  if (!record.ok()) return 0;
-  return static_cast<uint64_t>(std::get<int64_t>(*record->document.Field("n"))) + 1;
-}
+uint64_t NextBatch(const storage::Snapshot& snapshot, const storage::Collection& collection,
+                   uint64_t thread);
+
+// What a snapshot holds of all that. Value.
+struct KillContents {
+  std::array<uint64_t, kKillThreadCount> batch_counts{};
+  // Of the batches whose rows are kept.
+  std::array<std::map<uint64_t, storage::Version>, kKillThreadCount> versions;
+  std::string fault;   // Not empty: what is wrong.
+  bool ended = false;  // The engine ended the snapshot meanwhile: nothing is known.
+};
+// Reads everything, and compares: exactly the records of whole batches, each in one version; the
+// counts; every index and relation; and that the version says how many commits there were.
+KillContents ReadKillStore(const storage::Snapshot& snapshot);
 
 }  // namespace millrace::testing
