@@ -2,12 +2,12 @@
 // operations: who was told that nothing is executed is right, an answer is whole, nobody sleeps for
 // ever, and what both share is freed once, by who leaves last.
 
-#include <algorithm>
 #include <cstdint>
 #include <iostream>
 #include <memory>
 #include <new>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,31 +24,32 @@ using testing::ModelSync;
 
 constexpr int kAnswer = 7;
 
-// Memory that cells have left; it stays until the run is over, so that a late use is seen.
-class Graves {
+// The memory of cells. It stays until the run is over, so that a late use is seen.
+class Arena {
  public:
-  ~Graves() { Empty(); }
-  void Add(void* memory) {
-    if (std::find(memory_.begin(), memory_.end(), memory) != memory_.end()) {
-      return Explorer::Fail("a cell is freed twice");
-    }
-    memory_.push_back(memory);
+  ~Arena() { Clear(); }
+  void* Allocate(size_t size) { return memory_.emplace_back(::operator new(size)); }
+  void Free(void* memory) {
+    if (!freed_.insert(memory).second) Explorer::Fail("a cell is freed twice");
   }
-  void Empty() {
+  void Clear() {
     for (void* memory : memory_) ::operator delete(memory);
     memory_.clear();
+    freed_.clear();
   }
-  size_t size() const { return memory_.size(); }
+  bool all_are_freed() const { return freed_.size() == memory_.size(); }
 
  private:
   std::vector<void*> memory_;
+  std::set<void*> freed_;
 };
-Graves graves;
+Arena arena;
 
 template <typename Sync>
 class ModelCell final : public ReplyProtocol<Sync> {
  public:
-  static void operator delete(void* memory) { graves.Add(memory); }
+  static void* operator new(size_t size) { return arena.Allocate(size); }
+  static void operator delete(void* memory) { arena.Free(memory); }
   void Send(int value) {
     answer = value;
     this->Publish();
@@ -108,7 +109,7 @@ std::string ExploreReplies(const Plan& plan, uint64_t* run_count) {
     request.cell->ReleaseWaiter();
   };
   const auto check = [&]() -> std::string {
-    if (graves.size() != requests.size()) return "a cell is not freed";
+    if (!arena.all_are_freed()) return "a cell is not freed";
     for (const Request& request : requests) {
       if (request.told == GivenUp::kAnswered && request.answer != kAnswer) return "no answer";
       if (request.told == GivenUp::kNotExecuted && request.executed) {
@@ -126,7 +127,7 @@ std::string ExploreReplies(const Plan& plan, uint64_t* run_count) {
   Explorer explorer(plan.preemptions_max);
   const std::string failure = explorer.Explore(
       [&] {
-        graves.Empty();
+        arena.Clear();
         requests.assign(plan.waiters.size(), {});
         Explorer::Threads threads;
         threads.emplace_back(handle);
