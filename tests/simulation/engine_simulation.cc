@@ -124,7 +124,7 @@ class EngineSimulation {
     if (!defined.ok()) return Refused(defined.status());
     absl::StatusOr<std::vector<storage::IndexInfo>> indexes = ListIndexes();
     if (!indexes.ok()) return Refused(indexes.status());
-    const bool complete = defined->size() == 2 && indexes->size() == 2;
+    const bool complete = defined->size() == 2 && indexes->size() == 3;
     if (!complete && history_.size() > 0) Fail("definitions are lost");
     // Finds what is there, at no version of its own.
     if (absl::Status status = Define(); !status.ok()) return Refused(status);
@@ -160,6 +160,17 @@ class EngineSimulation {
         schema_.collections[1], {.field = "b", .kind = storage::IndexKind::kUnique});
     if (!unique.ok()) return unique.status();
     schema_.unique = unique->definition;
+    absl::StatusOr<storage::Relation> relation =
+        engine_->DefineRelation({.name = "links",
+                                 .owners = schema_.collections[0],
+                                 .members = schema_.collections[1],
+                                 .order = storage::MemberOrder::kScore});
+    if (!relation.ok()) return relation.status();
+    schema_.relation = *std::move(relation);
+    absl::StatusOr<IndexDefined> scoped =
+        engine_->CreateIndex(schema_.collections[1], {.field = "a", .scope = "links"});
+    if (!scoped.ok()) return scoped.status();
+    schema_.scoped = scoped->definition;
     return absl::OkStatus();
   }
   bool Refused(const absl::Status& status) {
@@ -285,7 +296,7 @@ class EngineSimulation {
       CommitOptions options{.durability = commit.durability, .token = commit.token};
       if (random().OneIn(8)) options.timeout = absl::Microseconds(random().Below(20'000));
       const uint64_t serial = history_.Invoke(commit);
-      storage::WriteBatch batch = SimHistory::BatchOf(history_.commit(serial), schema_.collections);
+      storage::WriteBatch batch = SimHistory::BatchOf(history_.commit(serial), schema_);
       open.push_back({serial, engine_->Commit(std::move(batch), options)});
       if (random().OneIn(4)) sim_.Sleep(absl::Microseconds(random().Below(5000)));
       while (!open.empty() && (open.size() > 4 || random().OneIn(2))) AwaitFirst(open);
@@ -321,6 +332,12 @@ class EngineSimulation {
   SimCommit RandomCommit(const std::string& name) {
     SimCommit commit{.client = name, .durability = static_cast<Durability>(random().Below(3))};
     if (random().OneIn(3)) commit.token = engine_->NewToken();
+    if (random().OneIn(4)) {
+      for (uint64_t i = 1 + random().Below(4); i > 0; --i) {
+        commit.operations.push_back(RandomLink());
+      }
+      return commit;
+    }
     std::optional<SimObservation> seen;
     if (random().OneIn(3)) seen = Observe();
     for (uint64_t i = random().Below(4); i > 0; --i) {
@@ -345,6 +362,18 @@ class EngineSimulation {
       commit.operations.push_back(std::move(operation));
     }
     return commit;
+  }
+
+  SimOperation RandomLink() {
+    SimOperation operation{
+        .kind = random().OneIn(4) ? OperationKind::kUnlink : OperationKind::kLink,
+        .id = absl::StrCat("id-", random().Below(kIdCount)),
+        .member = absl::StrCat("id-", random().Below(kIdCount))};
+    if (operation.kind == OperationKind::kLink) {
+      operation.fields["score"] = static_cast<int64_t>(random().Below(5));
+      operation.staged = random().OneIn(4);
+    }
+    return operation;
   }
 
   // A snapshot, and all that is in it; nothing if there is none to be had, with last_error_.
@@ -419,7 +448,9 @@ class EngineSimulation {
     for (uint64_t i = 0; i < count && !past(); ++i) {
       sim_.Sleep(absl::Microseconds(random().Below(20'000)));
       if (past()) return;
-      const storage::IndexDefinition& index = random().OneIn(2) ? schema_.multi : schema_.unique;
+      const storage::IndexDefinition* const indexes[] = {&schema_.multi, &schema_.unique,
+                                                         &schema_.scoped};
+      const storage::IndexDefinition& index = *indexes[random().Below(3)];
       absl::StatusOr<storage::IndexTask> task = engine_->ScheduleBuild({.index = index.id});
       const bool cancels = random().OneIn(4);
       while (task.ok() && !over() && !storage::IsFinal(*task)) {

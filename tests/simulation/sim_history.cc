@@ -1,6 +1,7 @@
 #include "tests/simulation/sim_history.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -45,19 +46,25 @@ std::string Describe(const SimTables& tables, const SimTables& want) {
   return "";
 }
 
-// What an index finds is what a scan has found.
-absl::Status CheckIndex(const storage::Snapshot& snapshot, const storage::IndexDefinition& index,
-                        int collection, const SimTables& tables) {
-  std::map<std::pair<int64_t, std::string>, Version> want;
+// What an index should find: the entries, by value.
+using Entries = std::map<std::pair<int64_t, std::string>, Version>;
+
+Entries EntriesOf(const SimTables& tables, int collection, const std::string& field) {
+  Entries entries;
   for (const auto& [key, record] : tables) {
-    const auto value = record.fields.find(index.field);
+    const auto value = record.fields.find(field);
     if (key.first == collection && value != record.fields.end()) {
-      want[{value->second, key.second}] = record.version;
+      entries[{value->second, key.second}] = record.version;
     }
   }
+  return entries;
+}
+
+absl::Status CheckIndex(const storage::Snapshot& snapshot, const storage::IndexDefinition& index,
+                        const storage::IndexQuery& query, const Entries& want) {
   auto next = want.begin();
   std::string fault;
-  const auto page = snapshot.Find(index, {}, [&](const storage::RecordRef& ref) {
+  const auto page = snapshot.Find(index, query, [&](const storage::RecordRef& ref) {
     if (next == want.end() || next->first.second != ref.id || next->second != ref.version) {
       fault = absl::StrCat("index ", index.name, " finds ", std::string(ref.id), " where ",
                            next == want.end() ? "nothing" : next->first.second, " should come");
@@ -71,6 +78,61 @@ absl::Status CheckIndex(const storage::Snapshot& snapshot, const storage::IndexD
     fault = absl::StrCat("index ", index.name, " does not find ", next->first.second);
   }
   return fault.empty() ? absl::OkStatus() : absl::InternalError(fault);
+}
+
+// Reads the links of one owner, in their order, and its part of the scoped index.
+absl::Status ReadLinks(const storage::Snapshot& snapshot, const SimSchema& schema,
+                       const std::string& owner, SimTables& tables) {
+  Entries members;
+  for (const bool staged : {false, true}) {
+    std::optional<std::pair<double, std::string>> last;
+    std::string fault;
+    const auto page =
+        snapshot.Members(schema.relation, owner, {.staged = staged}, [&](const auto& link) {
+          const std::string member(link.member);
+          const std::pair<double, std::string> place(link.data.score, member);
+          if (last.has_value() && *last >= place) fault = "the members of " + owner;
+          last = place;
+          SimRecord& record = tables[{kLinks, SimOperation::LinkOf(owner, member)}];
+          record.version = link.version;
+          record.fields["score"] = static_cast<int64_t>(link.data.score);
+          if (staged) record.fields["staged"] = 1;
+          const auto end = tables.find({1, member});
+          if (end == tables.end()) {
+            fault = absl::StrCat("member ", member, " of ", owner);
+          } else if (const auto value = end->second.fields.find("a");
+                     !staged && value != end->second.fields.end()) {
+            members[{value->second, member}] = end->second.version;
+          }
+          return true;
+        });
+    if (!page.ok()) return page.status();
+    if (!fault.empty()) return absl::InternalError("not in order, or not there: " + fault);
+  }
+  return CheckIndex(snapshot, schema.scoped, {.owner = owner}, members);
+}
+
+// The links as their members show them.
+absl::Status CheckOwners(const storage::Snapshot& snapshot, const SimSchema& schema,
+                         const SimTables& tables) {
+  for (const auto& [key, record] : tables) {
+    if (key.first != 1) continue;
+    for (const bool staged : {false, true}) {
+      uint64_t count = 0;
+      for (const auto& [link, data] : tables) {
+        count += link.first == kLinks && link.second.ends_with(">" + key.second) &&
+                 data.fields.contains("staged") == staged;
+      }
+      const auto page = snapshot.Owners(schema.relation, key.second, {.staged = staged},
+                                        [](const storage::LinkRef&) { return true; });
+      if (!page.ok()) return page.status();
+      if (page->count != count) {
+        return absl::InternalError(
+            absl::StrCat(key.second, " has ", page->count, " owners, but is a member of ", count));
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -302,6 +364,14 @@ bool SimHistory::Holds(const storage::Precondition& precondition, const SimRecor
 const SimOperation* SimHistory::FailedPrecondition(const SimCommit& commit,
                                                    const SimTables& tables) {
   for (const SimOperation& operation : commit.operations) {
+    // Of several operations on a link the last one alone counts.
+    const bool counts =
+        std::none_of(&operation + 1, commit.operations.data() + commit.operations.size(),
+                     [&operation](const auto& later) { return later.Key() == operation.Key(); });
+    if (operation.kind == OperationKind::kLink && counts &&
+        !(tables.contains({0, operation.id}) && tables.contains({1, operation.member}))) {
+      return &operation;
+    }
     const auto record = tables.find({operation.collection, operation.id});
     if (!Holds(operation.precondition, record == tables.end() ? nullptr : &record->second)) {
       return &operation;
@@ -323,21 +393,36 @@ bool SimHistory::HasRival(const SimCommit& commit, const SimTables& tables) {
                      [](const auto& owners) { return owners.second > 1; });
 }
 
-// Of several writes to a record the last one wins; it works on the state before the batch.
+// Of several writes to a record the last one wins; it works on the state before the batch. Links
+// end with either end; a commit that links writes no record but its mark.
 void SimHistory::Apply(const SimCommit& commit, SimTables& tables) {
   std::set<std::pair<int, std::string>> written;
   for (auto it = commit.operations.rbegin(); it != commit.operations.rend(); ++it) {
-    const std::pair<int, std::string> key(it->collection, it->id);
+    const std::pair<int, std::string> key = it->Key();
     if (it->kind == OperationKind::kRequire || !written.insert(key).second) continue;
-    if (it->kind == OperationKind::kDelete) {
+    if (it->kind == OperationKind::kDelete || it->kind == OperationKind::kUnlink) {
       tables.erase(key);
+      if (it->kind == OperationKind::kDelete) EndLinks(key, tables);
       continue;
     }
+    const auto before = tables.find(key);
+    // A member is not staged again.
+    const bool stages =
+        it->staged && (before == tables.end() || before->second.fields.contains("staged"));
     SimRecord& record = tables[key];
     record.version = commit.version;
-    if (it->kind == OperationKind::kPut) record.fields.clear();
+    if (it->kind != OperationKind::kMerge) record.fields.clear();
     for (const auto& [name, value] : it->fields) record.fields[name] = value;
+    if (stages) record.fields["staged"] = 1;
   }
+}
+
+void SimHistory::EndLinks(const std::pair<int, std::string>& end, SimTables& tables) {
+  std::erase_if(tables, [&](const auto& row) {
+    const std::string& link = row.first.second;
+    return row.first.first == kLinks &&
+           (end.first == 0 ? link.starts_with(end.second + ">") : link.ends_with(">" + end.second));
+  });
 }
 
 // ---- The store ----
@@ -346,11 +431,10 @@ std::string SimHistory::MarkOf(uint64_t serial) {
   return absl::StrCat("mark-", serial);
 }
 
-storage::WriteBatch SimHistory::BatchOf(const SimCommit& commit,
-                                        const storage::Collection collections[2]) {
+storage::WriteBatch SimHistory::BatchOf(const SimCommit& commit, const SimSchema& schema) {
   storage::WriteBatch batch;
   for (const SimOperation& operation : commit.operations) {
-    const storage::Collection& collection = collections[operation.collection];
+    const storage::Collection& collection = schema.collections[operation.collection];
     switch (operation.kind) {
       case OperationKind::kPut:
         batch.Put(collection, operation.id, DocumentOf(operation.fields), operation.precondition);
@@ -364,9 +448,18 @@ storage::WriteBatch SimHistory::BatchOf(const SimCommit& commit,
       case OperationKind::kRequire:
         batch.Require(collection, operation.id, operation.precondition);
         break;
-      case OperationKind::kLink:
+      case OperationKind::kLink: {
+        const auto score = static_cast<double>(operation.fields.at("score"));
+        if (operation.staged) {
+          batch.Stage(schema.relation, operation.id, operation.member, score);
+        } else {
+          batch.Link(schema.relation, operation.id, operation.member, score);
+        }
+        break;
+      }
       case OperationKind::kUnlink:
-        break;  // None are made.
+        batch.Unlink(schema.relation, operation.id, operation.member);
+        break;
     }
   }
   return batch;
@@ -399,8 +492,16 @@ absl::StatusOr<SimTables> SimHistory::ReadAll(const storage::Snapshot& snapshot,
           absl::StrCat("Count says ", *count, " where a scan finds ", rows, " records"));
     }
   }
-  absl::Status status = CheckIndex(snapshot, schema.multi, 0, tables);
-  if (status.ok()) status = CheckIndex(snapshot, schema.unique, 1, tables);
+  absl::Status status = CheckIndex(snapshot, schema.multi, {}, EntriesOf(tables, 0, "a"));
+  if (status.ok()) status = CheckIndex(snapshot, schema.unique, {}, EntriesOf(tables, 1, "b"));
+  std::vector<std::string> owners;
+  for (const auto& [key, record] : tables) {
+    if (key.first == 0) owners.push_back(key.second);
+  }
+  for (const std::string& owner : owners) {
+    if (status.ok()) status = ReadLinks(snapshot, schema, owner, tables);
+  }
+  if (status.ok()) status = CheckOwners(snapshot, schema, tables);
   if (!status.ok()) return status;
   return tables;
 }

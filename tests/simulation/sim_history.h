@@ -19,8 +19,9 @@ namespace millrace::testing {
 // mark, that nothing else touches: by it, and its version, the batch is found again. Owned by one
 // thread.
 //
-// An index over "a" of the first collection and a unique one over "b" of the second are looked up
-// in every snapshot and must find what a scan does.
+// An index over "a" of the first collection, a unique one over "b" of the second and one over "a"
+// of the members of each owner are looked up in every snapshot and must find what scan and members
+// do; links are read from both their ends.
 //
 // Checked: versions are dense and nobody's twice; what was acknowledged is there as far as its
 // durability promised, what was refused is not, what is unknown was decided once and stays so; what
@@ -31,10 +32,12 @@ namespace millrace::testing {
 
 // What is defined in a simulated store. Value.
 struct SimSchema {
-  static constexpr int kDefinitionCount = 4;
+  static constexpr int kDefinitionCount = 6;
   storage::Collection collections[2];
   storage::IndexDefinition multi;   // "a" of the first.
   storage::IndexDefinition unique;  // "b" of the second.
+  storage::Relation relation;       // Records of the first own those of the second, by score.
+  storage::IndexDefinition scoped;  // "a" of the second, by owner.
 };
 
 // The fields of a record: serial, a, b or c. Value.
@@ -45,7 +48,9 @@ struct SimRecord {
   SimFields fields;
   friend bool operator==(const SimRecord&, const SimRecord&) = default;
 };
-// By collection (0 or 1) and id.
+// By collection (0 or 1) and id. Links are kept as kLinks, by owner and member: their fields are a
+// score and, of those that are only prepared, "staged".
+constexpr int kLinks = 2;
 using SimTables = std::map<std::pair<int, std::string>, SimRecord>;
 
 struct SimOperation {
@@ -54,6 +59,18 @@ struct SimOperation {
   std::string id;
   SimFields fields;
   storage::Precondition precondition;
+  std::string member;   // Of kLink and kUnlink; the id is the owner.
+  bool staged = false;  // kLink: prepared only.
+
+  // What it writes.
+  std::pair<int, std::string> Key() const {
+    const bool is_link =
+        kind == storage::OperationKind::kLink || kind == storage::OperationKind::kUnlink;
+    return is_link ? std::pair(kLinks, LinkOf(id, member)) : std::pair(collection, id);
+  }
+  static std::string LinkOf(const std::string& owner, const std::string& member) {
+    return owner + ">" + member;
+  }
 };
 
 // One commit, as its client sees it. Value.
@@ -105,8 +122,7 @@ class SimHistory {
   // Everything of a snapshot, or why it could not be read.
   static absl::StatusOr<SimTables> ReadAll(const storage::Snapshot& snapshot,
                                            const SimSchema& schema);
-  static storage::WriteBatch BatchOf(const SimCommit& commit,
-                                     const storage::Collection collections[2]);
+  static storage::WriteBatch BatchOf(const SimCommit& commit, const SimSchema& schema);
   static std::string MarkOf(uint64_t serial);
 
  private:
@@ -119,6 +135,7 @@ class SimHistory {
   static bool Holds(const storage::Precondition& precondition, const SimRecord* record);
   static const SimOperation* FailedPrecondition(const SimCommit& commit, const SimTables& tables);
   static bool HasRival(const SimCommit& commit, const SimTables& tables);
+  static void EndLinks(const std::pair<int, std::string>& end, SimTables& tables);
   static void Apply(const SimCommit& commit, SimTables& tables);
 
   std::vector<SimCommit> commits_;            // By serial - 1.
