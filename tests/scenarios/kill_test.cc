@@ -5,17 +5,22 @@
 #include <algorithm>
 #include <iostream>
 #include <iterator>
+#include <memory>
 #include <random>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/scenarios/killed_store.h"
 #include "tests/scenarios/test_engine.h"
+#include "tests/testing/temporary_directory.h"
 
 namespace millrace {
 namespace {
 
+using ::testing::HasSubstr;
 using testing::KilledStore;
 
 void Report(const KilledStore& store) {
@@ -71,6 +76,32 @@ TEST(KillTest, KilledAtAnyStepOfAFlushOrBuildTheStoreHoldsAPrefixAndGoesOn) {
   }
   EXPECT_GT(fault_count, testing::Scaled(8) * std::size(steps) / 2) << "most steps are come to";
   Report(store);
+}
+
+// The control: a reading that cannot see these shows nothing.
+TEST(KillTest, ReadingSeesWhatIsNotAsTheBatchesLeftIt) {
+  const testing::TemporaryDirectory directory;
+  const std::unique_ptr<Engine> engine =
+      testing::OpenEngine(directory.path(), testing::KillEngine());
+  const absl::StatusOr<testing::KillSchema> schema = testing::DefineKillSchema(*engine);
+  ASSERT_TRUE(schema.ok()) << schema.status();
+  for (uint64_t batch = 0; batch < 20; ++batch) {
+    testing::MustCommit(*engine, testing::KillBatch(*schema, /*thread=*/1, batch));
+  }
+  const auto fault = [&engine] {
+    return testing::ReadKillStore(*engine->TakeSnapshot("test")).fault;
+  };
+  EXPECT_EQ(fault(), "");
+  const auto change = [&](storage::WriteBatch batch) {
+    testing::MustCommit(*engine, std::move(batch));
+    return fault();
+  };
+  EXPECT_THAT(change(storage::WriteBatch().Unlink(schema->rows, "count/1", "1/16/0")),
+              HasSubstr("index slot@rows lacks 1/16/0"));
+  EXPECT_THAT(change(storage::WriteBatch().Link(schema->rows, "count/1", "1/16/0")),
+              HasSubstr("version 27 after 25 commits"));
+  EXPECT_THAT(change(storage::WriteBatch().Delete(schema->work, "1/17/0")),
+              HasSubstr("records should be there"));
 }
 
 }  // namespace
