@@ -184,10 +184,10 @@ class Reading {
   void Compare(const std::string& what, const std::set<std::string>& found,
                const std::set<std::string>& want) {
     for (const std::string& id : want) {
-      if (found.count(id) == 0) return Fail(what + " lacks " + id);
+      if (found.count(id) == 0) return Fail(absl::StrCat(what, " lacks ", id));
     }
     for (const std::string& id : found) {
-      if (want.count(id) == 0) return Fail(what + " has " + id);
+      if (want.count(id) == 0) return Fail(absl::StrCat(what, " has ", id));
     }
   }
 

@@ -18,7 +18,6 @@ namespace millrace {
 namespace {
 
 using storage::IndexKind;
-using storage::LinkEnds;
 using storage::MemberOrder;
 using storage::TreeId;
 using storage::WriteTransaction;
