@@ -103,9 +103,12 @@ void Rebuilder::Learn(const TaskChanged& changed) {
 // refused by the Writer.
 void Rebuilder::Remember(const IndexTask& task) {
   if (Builds(task.id)) {
+    // Pending as before: somebody asked for it while it is being begun.
+    const bool begins =
+        task.state == TaskState::kPending && build_->task().state == TaskState::kPending;
     build_->Update(task);
     if (task.state == TaskState::kComplete) build_->ShowEnd();
-    if (!storage::IsUnderWay(task.state)) build_.reset();
+    if (!storage::IsUnderWay(task.state) && !begins) build_.reset();
   }
   if (storage::IsFinal(task)) {
     if (tasks_.erase(task.id) > 0) RemoveRuns(task.id);

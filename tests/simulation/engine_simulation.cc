@@ -184,7 +184,7 @@ class EngineSimulation {
     for (int i = 0; i < 3; ++i) SpawnWriter(absl::StrCat("writer-", i));
     for (int i = 0; i < 2; ++i) sim_.Spawn(absl::StrCat("reader-", i), [this] { Read(); });
     sim_.Spawn("flusher", [this] { Flush(); });
-    sim_.Spawn("builder", [this] { Build(); });
+    for (int i = 0; i < 2; ++i) sim_.Spawn(absl::StrCat("builder-", i), [this] { Build(); });
     if (faults_.lmdb) {
       sim_.Spawn("lmdb", [this] {
         sim_.Sleep(absl::Microseconds(random().Below(1 << (8 + random().Below(13)))));
@@ -465,6 +465,9 @@ class EngineSimulation {
       }
       if (over()) return;
       if (!task.ok() && !IsExpected(task.status())) Fail("a build: " + task.status().ToString());
+      if (task.ok() && absl::IsFailedPrecondition(task->error)) {
+        Fail("a build: " + task->error.ToString());
+      }
       sim_.Probe(absl::StrCat("build/", task.ok() ? std::string(ToString(task->state))
                                                   : task.status().ToString().substr(0, 20)));
     }
