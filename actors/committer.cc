@@ -119,10 +119,11 @@ void Committer::OnBatchEnd() {
   neighbours_.backpressure.SetL0Bytes(UnflushedBytes());
 }
 
-// Asks once per file; the answer is that the log no longer wants one.
+// Asks once a step; the answer is that the log is further.
 void Committer::PrepareLog() {
-  if (!log_->wants_next_file() || prepared_behind_ == log_->current_file()) return;
-  prepared_behind_ = log_->current_file();
+  const std::pair behind(log_->current_file(), log_->prepared_bytes());
+  if (!log_->wants_next_file() || prepared_behind_ == behind) return;
+  prepared_behind_ = behind;
   for (const auto& streamer : neighbours_.streamers) {     // Whichever is free.
     streamer->Tell(millrace::PrepareLog{}).IgnoreError();  // Reserve makes it if need be.
   }
@@ -225,6 +226,7 @@ void Committer::CloseGroup() {
   }
   group_.InsertInto(l0_->active());
   const Version last_version = group_.last_version();
+  const MonotonicTime begin = clock().Now();
   const absl::Status status = group_.Write(group_is_durable_);
   if (!status.ok()) return FailLog(status);
   if (group_is_durable_ && sync_timer_set_) {
@@ -236,7 +238,7 @@ void Committer::CloseGroup() {
     sync_timer_set_ = true;
   }
   neighbours_.view.Publish(last_version);
-  neighbours_.pacing.NoteGroup(neighbours_.backpressure.fill());
+  neighbours_.pacing.NoteGroup(begin, neighbours_.backpressure.fill());
   current_.Renew();
   AnswerGroup(absl::OkStatus());
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -133,6 +134,8 @@ class Committer final
   struct Flight {
     FlushJob job;       // Without `earlier`.
     bool sent = false;  // With the finalizer; else it came back failed.
+    // A flush before it came back, so it will, too; until then none is sent again.
+    bool returning = false;
     // Of retired buffers that this flight's stream may still read.
     uint64_t carried_bytes = 0;
   };
@@ -193,7 +196,8 @@ class Committer final
   std::vector<Defined> defined_ ABSL_GUARDED_BY(owner_);
   bool interval_is_owed_ ABSL_GUARDED_BY(owner_) = false;
   bool sync_timer_set_ ABSL_GUARDED_BY(owner_) = false;
-  uint64_t prepared_behind_ ABSL_GUARDED_BY(owner_) = 0;  // The log file whose next was asked for.
+  // The log file whose next was asked for, and how far that was.
+  std::pair<uint64_t, uint64_t> prepared_behind_ ABSL_GUARDED_BY(owner_);
 
   bool stopping_ ABSL_GUARDED_BY(owner_) = false;
   bool last_rotation_tried_ ABSL_GUARDED_BY(owner_) = false;
@@ -202,7 +206,8 @@ class Committer final
   Link<FlushFinalizer> finalizer_ ABSL_GUARDED_BY(owner_);
   std::deque<Flight> flights_ ABSL_GUARDED_BY(owner_);
   std::multimap<storage::Version, Reply<FlushReceipt>> waiters_ ABSL_GUARDED_BY(owner_);
-  absl::Status degraded_ ABSL_GUARDED_BY(owner_);  // The cause, if so.
+  bool send_again_ ABSL_GUARDED_BY(owner_) = false;  // When all have come back.
+  absl::Status degraded_ ABSL_GUARDED_BY(owner_);    // The cause, if so.
   uint64_t next_sequence_ ABSL_GUARDED_BY(owner_);
   storage::Version active_first_version_ ABSL_GUARDED_BY(owner_);
   bool active_was_skipped_ ABSL_GUARDED_BY(owner_) = false;  // It was due, and no flush free.

@@ -65,7 +65,11 @@ void Committer::Handle(Answer<FlushPublished> answer) {
   neighbours_.flush_metrics.abandoned.Add();
   flight->sent = false;
   ++flight->job.attempt;
-  Degrade(answer.result.status());
+  if (!std::exchange(flight->returning, false)) {
+    for (auto later = flight + 1; later != flights_.end(); ++later) later->returning = later->sent;
+    Degrade(answer.result.status());
+  }
+  if (send_again_) SendFlights();
 }
 
 // Of several flushes that come back the first names the cause. Whoever waits is answered: nobody
@@ -93,6 +97,9 @@ void Committer::Degrade(const absl::Status& cause) {
 // Everything the finalizer does not have, in order: after an open, or when flushes came back.
 void Committer::SendFlights() {
   if (!log_failure_.ok()) return;
+  send_again_ = std::any_of(flights_.begin(), flights_.end(),
+                            [](const Flight& flight) { return flight.returning; });
+  if (send_again_) return;
   storage::BufferList earlier;
   for (Flight& flight : flights_) {
     if (!flight.sent) {

@@ -47,7 +47,7 @@ class FlushFinalizer final
     FlushMetrics& metrics;
   };
   // Slices under way at the Writer.
-  static constexpr size_t kSlicesUnderWayMax = 4;
+  static constexpr size_t kSlicesUnderWayMax = 160;
 
   FlushFinalizer(const ActorOptions& actor_options, const Options& options,
                  const Neighbours& neighbours);

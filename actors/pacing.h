@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -9,39 +10,94 @@
 
 namespace millrace {
 
-// How much of the device maintenance may take while clients commit. The Committer notes its groups;
-// the Writer asks, after each of its commits, how long to leave the device alone. Thread-safe.
+// How much of the device maintenance may take while clients commit. The Committer notes its groups
+// and the Writer its LMDB commits; the Writer asks how large the next may grow, and how long to
+// leave the device alone after it. A group that comes while LMDB commits waits for it, so what
+// bounds the commits' p99 is how long an LMDB commit lasts: it may take a few times as long as a
+// group does on a quiet device, whatever device that is. Thread-safe.
 class Pacing {
  public:
-  // The share of time that LMDB commits may take while clients are at work, in percent. Above it
-  // they would multiply the commits' p99; a flush still ends, however busy the clients are.
-  static constexpr int kBusySharePercent = 50;
+  // The share of time that LMDB commits may take while clients are at work and L0 is small. A flush
+  // still ends, however busy the clients are.
+  static constexpr double kShareMin = 0.1;
+  // L0's part of its soft limit up to which that holds. From there the share grows, to the whole
+  // at the other: then flushing is what helps the clients.
+  static constexpr double kFillCalm = 0.5;
+  static constexpr double kFillUnpaced = 0.9;
   // Clients are at work if a group was committed so recently.
   static constexpr absl::Duration kQuiet = absl::Milliseconds(5);
+  // An LMDB commit may last so many groups while clients are at work: it syncs twice, and writes.
+  static constexpr int kGroupsPerCommit = 4;
+  // A transaction is committed at this size at the latest: a larger one is hardly cheaper a row.
+  static constexpr uint64_t kBytesMax = uint64_t{4} << 20;
 
   explicit Pacing(const Clock& clock) : clock_(clock) {}
 
-  // The Committer committed a group just now; `l0_fill` is L0's part of its soft limit.
-  void NoteGroup(double l0_fill) {
-    last_group_.store(clock_.Now().nanoseconds(), std::memory_order_relaxed);
+  // The Committer wrote a group from `begin` until now; `l0_fill` is L0's part of its soft limit.
+  void NoteGroup(MonotonicTime begin, double l0_fill) {
+    const int64_t now = clock_.Now().nanoseconds();
+    last_group_.store(now, std::memory_order_relaxed);
     l0_fill_.store(l0_fill, std::memory_order_relaxed);
+    if (commits_begun_.load(std::memory_order_relaxed) !=
+            commits_ended_.load(std::memory_order_relaxed) ||
+        begin.nanoseconds() < last_commit_.load(std::memory_order_relaxed)) {
+      return;  // It shared the device.
+    }
+    const int64_t before = group_ns_.load(std::memory_order_relaxed);
+    const int64_t group = now - begin.nanoseconds();
+    group_ns_.store(before == 0 ? group : before + (group - before) / 16,
+                    std::memory_order_relaxed);
   }
 
-  // How long to pause after an LMDB commit that took `work`. Nothing while clients are quiet, and
-  // nothing when L0 nears its soft limit: then flushing is what helps them.
+  // The Writer commits, from one call until the other; it wrote so many bytes of rows.
+  void BeginCommit() { commits_begun_.fetch_add(1, std::memory_order_relaxed); }
+  void EndCommit(uint64_t bytes, absl::Duration work);
+
+  // The Writer's transaction is to be committed when it has written so many bytes of rows.
+  uint64_t BytesMax() const {
+    return Paced() ? bytes_max_.load(std::memory_order_relaxed) : kBytesMax;
+  }
+  // How long to pause after an LMDB commit that took `work`.
   absl::Duration PauseAfter(absl::Duration work) const {
-    const int64_t since = clock_.Now().nanoseconds() - last_group_.load(std::memory_order_relaxed);
-    if (since > absl::ToInt64Nanoseconds(kQuiet)) return absl::ZeroDuration();
-    if (l0_fill_.load(std::memory_order_relaxed) > kFillUnpaced) return absl::ZeroDuration();
-    return work * (100 - kBusySharePercent) / kBusySharePercent;
+    if (!Paced()) return absl::ZeroDuration();
+    const double urgency =
+        (l0_fill_.load(std::memory_order_relaxed) - kFillCalm) / (kFillUnpaced - kFillCalm);
+    const double share = kShareMin + (1 - kShareMin) * std::clamp(urgency, 0.0, 1.0);
+    return work * ((1 - share) / share);
   }
 
  private:
-  static constexpr double kFillUnpaced = 0.75;
+  static constexpr uint64_t kBytesMin = 1;
+
+  bool Paced() const {
+    const int64_t since = clock_.Now().nanoseconds() - last_group_.load(std::memory_order_relaxed);
+    return since <= absl::ToInt64Nanoseconds(kQuiet) &&
+           l0_fill_.load(std::memory_order_relaxed) <= kFillUnpaced;
+  }
 
   const Clock& clock_;
   std::atomic<int64_t> last_group_{0};
   std::atomic<double> l0_fill_{0};
+  std::atomic<int64_t> group_ns_{0};  // A moving average of those that had the device alone.
+  std::atomic<uint64_t> commits_begun_{0};
+  std::atomic<uint64_t> commits_ended_{0};
+  std::atomic<int64_t> last_commit_{0};
+  std::atomic<uint64_t> bytes_max_{kBytesMin};
 };
+
+// Halves the size at most, and lets it grow by an eighth: a commit that was slow by chance costs
+// little, and one that is too large lasts too long once.
+inline void Pacing::EndCommit(uint64_t bytes, absl::Duration work) {
+  last_commit_.store(clock_.Now().nanoseconds(), std::memory_order_relaxed);
+  commits_ended_.fetch_add(1, std::memory_order_relaxed);
+  const int64_t wanted = group_ns_.load(std::memory_order_relaxed) * kGroupsPerCommit;
+  uint64_t next = bytes_max_.load(std::memory_order_relaxed);
+  if (absl::ToInt64Nanoseconds(work) > wanted) {
+    next = std::min(next, bytes) / 2;
+  } else if (bytes >= next) {
+    next = std::max(next + next / 8, bytes);
+  }
+  bytes_max_.store(std::clamp(next, kBytesMin, kBytesMax), std::memory_order_relaxed);
+}
 
 }  // namespace millrace

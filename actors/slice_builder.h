@@ -12,11 +12,12 @@
 
 namespace millrace {
 
-// How large a slice grows. A closed slice of 1,000 sorted rows commits in 1 to 2 ms: short enough
-// to share the device with foreground commits, long enough that its commit costs little.
+// How large a slice grows. It is the least that an LMDB commit takes: 25 rows that lie far apart
+// are 25 pages to write, about as long as a group of commits. What else is queued joins them where
+// the device has time for it (Pacing).
 struct SliceLimits {
-  size_t rows_max = 1'000;
-  size_t bytes_max = size_t{1} << 20;
+  size_t rows_max = 25;
+  size_t bytes_max = size_t{128} << 10;
 };
 
 // Works out what a flush changes in L1: walks the sealed buffer in key order, takes of each row the

@@ -1,6 +1,7 @@
 #include "millrace/actors/writer.h"
 
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,15 +14,13 @@ namespace {
 
 constexpr TimerId kPauseTimer = 1;
 
-// A transaction that others still add to is committed at this size or age: larger ones are hardly
-// cheaper per row, and who waits for them waits longer.
-constexpr uint64_t kTransactionBytesMax = uint64_t{4} << 20;
+// A transaction that others still add to is committed at this age.
 constexpr absl::Duration kTransactionAgeMax = absl::Milliseconds(20);
 
 }  // namespace
 
 Writer::Writer(const ActorOptions& actor_options, storage::Environment& environment,
-               storage::WritePermit permit, const Pacing& pacing, Health& health)
+               storage::WritePermit permit, Pacing& pacing, Health& health)
     : Actor(actor_options),
       pacing_(pacing),
       health_(health),
@@ -36,68 +35,99 @@ absl::Status Writer::OnStart() {
 }
 
 void Writer::Handle(ApplySlice slice, Reply<SliceApplied> reply) {
-  builds_.Note(slice.slice);
-  Apply(slices_, slice, std::move(reply));
+  Queue(slices_, std::move(slice), std::move(reply));
 }
 
 void Writer::Handle(CreateTask create, Reply<TaskChanged> reply) {
-  Apply(builds_, create, std::move(reply));
+  Queue(builds_, std::move(create), std::move(reply));
 }
 
 void Writer::Handle(ChangeTask change, Reply<TaskChanged> reply) {
-  Apply(builds_, change, std::move(reply));
+  Queue(builds_, std::move(change), std::move(reply));
 }
 
 void Writer::Handle(ForgetTasks forget, Reply<TasksForgotten> reply) {
-  Apply(builds_, forget, std::move(reply));
+  Queue(builds_, std::move(forget), std::move(reply));
 }
 
 void Writer::Handle(ApplyEntries apply, Reply<TaskChanged> reply) {
-  Apply(builds_, apply, std::move(reply));
+  Queue(builds_, std::move(apply), std::move(reply));
 }
 
 void Writer::Handle(RetireGenerations retire, Reply<GenerationsRetired> reply) {
-  Apply(builds_, retire, std::move(reply));
+  Queue(builds_, std::move(retire), std::move(reply));
 }
 
 void Writer::Handle(DeleteEntries remove, Reply<GenerationsRetired> reply) {
-  Apply(builds_, remove, std::move(reply));
+  Queue(builds_, std::move(remove), std::move(reply));
 }
 
 void Writer::Handle(RemoveEntries remove, Reply<GenerationsRetired> reply) {
-  Apply(builds_, remove, std::move(reply));
+  Queue(builds_, std::move(remove), std::move(reply));
 }
 
 // Somebody waits: commit, unless more is queued that can go with it. What clients are owed of the
-// device comes first, so the answers, and with them the next slices, wait out the pause.
+// device comes first, so the answers, and whatever is queued, wait out the pause: a transaction
+// that went on growing meanwhile would hold the device for longer.
 void Writer::OnBatchEnd() {
-  if (pausing_ || !transaction_.awaited()) return;
-  if (queued_count() > 0 && transaction_.written_bytes() < kTransactionBytesMax &&
-      clock().Now() - began_ < kTransactionAgeMax) {
-    return;  // Another turn follows at once.
+  while (!pausing_) {
+    const uint64_t bytes_max = pacing_.BytesMax();
+    while (!queue_.empty() && !Full(bytes_max)) ApplyNext();
+    if (!transaction_.awaited()) return Answer();
+    if (!Full(bytes_max) && queued_count() > 0) return;  // Another turn follows at once.
+    const MonotonicTime begin = clock().Now();
+    const uint64_t bytes = transaction_.written_bytes();
+    pacing_.BeginCommit();
+    EndTransaction();
+    const absl::Duration work = clock().Now() - begin;
+    pacing_.EndCommit(bytes, work);
+    const absl::Duration pause = pacing_.PauseAfter(work);
+    if (pause <= absl::ZeroDuration()) {
+      Answer();
+      if (queue_.empty()) return;
+    } else {
+      pausing_ = true;
+      SetTimer(kPauseTimer, pause);
+    }
   }
-  const MonotonicTime begin = clock().Now();
-  EndTransaction();
-  const absl::Duration pause = pacing_.PauseAfter(clock().Now() - begin);
-  if (pause <= absl::ZeroDuration()) return Answer();
-  pausing_ = true;
-  SetTimer(kPauseTimer, pause);
 }
 
+// The step's OnBatchEnd follows.
 void Writer::OnTimer(TimerId /*timer*/) {
   pausing_ = false;
   Answer();
 }
 
 void Writer::OnStop(StopReason /*reason*/) {
+  while (!queue_.empty()) ApplyNext();
   EndTransaction();
   Answer();
+}
+
+bool Writer::Full(uint64_t bytes_max) {
+  return transaction_.open() && (transaction_.written_bytes() >= bytes_max ||
+                                 clock().Now() - began_ >= kTransactionAgeMax);
+}
+
+template <typename KindOfApplier, Request M>
+void Writer::Queue(KindOfApplier& applier, M message, Reply<typename M::ReplyType> reply) {
+  queue_.push_back([this, &applier, message = std::move(message),
+                    reply = std::move(reply)]() mutable ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_) {
+    Apply(applier, message, std::move(reply));
+  });
+}
+
+void Writer::ApplyNext() {
+  absl::AnyInvocable<void()> next = std::move(queue_.front());
+  queue_.pop_front();
+  next();
 }
 
 // An exception leaves a part of the message's work in the transaction: that must not stay.
 template <typename KindOfApplier, Request M>
 void Writer::Apply(KindOfApplier& applier, const M& message, Reply<typename M::ReplyType> reply) {
   if (!failure_.ok()) return reply.Send(failure_);
+  if constexpr (std::is_same_v<M, ApplySlice>) builds_.Note(message.slice);
   const void* const sender = reply.asker();
   if (!transaction_.Admits(sender)) EndTransaction();
   if (!transaction_.open()) began_ = clock().Now();

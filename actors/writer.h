@@ -1,5 +1,9 @@
 #pragma once
 
+#include <deque>
+
+#include "absl/functional/any_invocable.h"
+
 #include "millrace/actors/build_applier.h"
 #include "millrace/actors/health.h"
 #include "millrace/actors/pacing.h"
@@ -25,7 +29,7 @@ class Writer final : public Actor<Writer, ApplySlice, CreateTask, ChangeTask, Fo
                                   ApplyEntries, RetireGenerations, DeleteEntries, RemoveEntries> {
  public:
   Writer(const ActorOptions& actor_options, storage::Environment& environment,
-         storage::WritePermit permit, const Pacing& pacing, Health& health);
+         storage::WritePermit permit, Pacing& pacing, Health& health);
 
  private:
   friend Actor;
@@ -46,22 +50,30 @@ class Writer final : public Actor<Writer, ApplySlice, CreateTask, ChangeTask, Fo
   void OnTimer(TimerId timer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void OnStop(StopReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
 
+  // Work waits here for the open transaction to take it.
+  template <typename KindOfApplier, Request M>
+  void Queue(KindOfApplier& applier, M message, Reply<typename M::ReplyType> reply)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void ApplyNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   // Puts one message's work into the open transaction; the reply waits for its end.
   template <typename KindOfApplier, Request M>
   void Apply(KindOfApplier& applier, const M& message, Reply<typename M::ReplyType> reply)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  // Whether the open transaction is to be committed before it takes more.
+  bool Full(uint64_t bytes_max) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void EndTransaction() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void NoticeFailure(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Answer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
 
   // Constant after construction.
-  const Pacing& pacing_;
+  Pacing& pacing_;
   Health& health_;
 
   // Touched only on the Writer thread.
   SharedTransaction transaction_ ABSL_GUARDED_BY(owner_);
   SliceApplier slices_ ABSL_GUARDED_BY(owner_);
   BuildApplier builds_ ABSL_GUARDED_BY(owner_);
+  std::deque<absl::AnyInvocable<void()>> queue_ ABSL_GUARDED_BY(owner_);
   MonotonicTime began_ ABSL_GUARDED_BY(owner_);  // When the open transaction was.
   bool pausing_ ABSL_GUARDED_BY(owner_) = false;
   absl::Status failure_ ABSL_GUARDED_BY(owner_);

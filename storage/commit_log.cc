@@ -145,8 +145,10 @@ absl::Status CommitLog::CloseCleanly() {
 }
 
 bool CommitLog::wants_next_file() const {
-  return end_offset_.load(std::memory_order_relaxed) >= options_.file_bytes / 2 &&
-         !files_.next_ready();
+  const uint64_t written = end_offset_.load(std::memory_order_relaxed);
+  const uint64_t begin = options_.file_bytes / 4;
+  if (written <= begin) return false;
+  return files_.prepared_bytes() < std::min(options_.file_bytes, 2 * (written - begin));
 }
 
 absl::StatusOr<bool> CommitLog::PrepareStep() {

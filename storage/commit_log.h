@@ -70,13 +70,15 @@ class CommitLog {
 
   // The newest version known durable.
   Version synced_version() const { return synced_version_.load(std::memory_order_acquire); }
-  // Whether the current file is half full and its successor is not ready.
+  // Whether the next file's preparation is behind. From a quarter of the current file on it grows
+  // twice as fast as that: its writes spread among the groups', and it is ready in time.
   bool wants_next_file() const;
+  uint64_t prepared_bytes() const { return files_.prepared_bytes(); }
   // Gives the files below `floor` (the log floor of the published head) up for reuse; the current
   // one never is. They are never read again. Unavailable after a failure: the files are kept.
   absl::Status Recycle(uint64_t floor);
-  // One bounded step (1 MiB written and synced) towards the next file. True while there is more to
-  // do; false at once if nothing is. Errors are those of Reserve; one may try again.
+  // One bounded step (256 KiB written and synced) towards the next file. True while there is more
+  // to do; false at once if nothing is. Errors are those of Reserve; one may try again.
   absl::StatusOr<bool> PrepareStep();
 
  private:

@@ -34,7 +34,10 @@ absl::StatusOr<bool> LogFiles::Prepare() {
   }
   if (filled_bytes_ < options_.file_bytes) {
     if (absl::Status s = ExtendFile(); !s.ok()) return Discard(s);
-    if (filled_bytes_ < options_.file_bytes) return true;
+    if (filled_bytes_ < options_.file_bytes) {
+      prepared_bytes_.store(filled_bytes_, std::memory_order_relaxed);
+      return true;
+    }
   }
   if (absl::Status s = PublishFile(number); !s.ok()) return s;
   return false;
@@ -85,6 +88,7 @@ absl::Status LogFiles::ExtendFile() {
 absl::Status LogFiles::Discard(absl::Status cause) {
   const std::string path = filling_->path();
   filling_ = nullptr;
+  prepared_bytes_.store(0, std::memory_order_relaxed);
   file_system_.Remove(path).IgnoreError();
   return cause;
 }
@@ -103,7 +107,7 @@ absl::Status LogFiles::PublishFile(uint64_t number) {
   if (!file.ok()) return file.status();
   absl::MutexLock lock(&mutex_);
   next_ = *std::move(file);
-  next_ready_.store(true, std::memory_order_relaxed);
+  prepared_bytes_.store(options_.file_bytes, std::memory_order_relaxed);
   return absl::OkStatus();
 }
 
@@ -117,7 +121,7 @@ absl::StatusOr<std::unique_ptr<File>> LogFiles::TakeNext(const LogFileId& curren
   absl::MutexLock lock(&mutex_);
   older_.push_back(current);
   ++next_number_;
-  next_ready_.store(false, std::memory_order_relaxed);
+  prepared_bytes_.store(0, std::memory_order_relaxed);
   return std::move(next_);
 }
 

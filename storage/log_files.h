@@ -23,7 +23,7 @@ struct CommitLogOptions {
   // Files kept for reuse, beside the one made ready.
   int spare_files_max = 2;
   // The next file is filled with zeros in steps of this many bytes, each synced.
-  uint64_t preallocate_step_bytes = uint64_t{1} << 20;
+  uint64_t preallocate_step_bytes = uint64_t{256} << 10;
 };
 
 // A log file that is in use. It was named `name` when it was first used, and its groups carry
@@ -47,8 +47,8 @@ class LogFiles {
   };
   LogFiles(FileSystem& file_system, const CommitLogOptions& options, Initial initial);
 
-  // Whether a file is ready to follow the current one.
-  bool next_ready() const { return next_ready_.load(std::memory_order_relaxed); }
+  // How much of the next file is prepared; file_bytes when it is ready.
+  uint64_t prepared_bytes() const { return prepared_bytes_.load(std::memory_order_relaxed); }
 
   // One step towards the next file: a step of zeros, or its renaming. True while there is more to
   // do. After an error it may be called again and begins a new file, unless the directory could
@@ -75,7 +75,7 @@ class LogFiles {
   FileSystem& file_system_;
   const CommitLogOptions options_;
   const std::string zeros_;
-  std::atomic<bool> next_ready_{false};  // Mirrors next_; a hint, so relaxed order is enough.
+  std::atomic<uint64_t> prepared_bytes_{0};  // A hint, so relaxed order is enough.
 
   // Held by whoever prepares, during its I/O.
   absl::Mutex preparation_ ABSL_ACQUIRED_BEFORE(mutex_);
