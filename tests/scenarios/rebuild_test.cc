@@ -108,6 +108,23 @@ TEST_F(RebuildTest, WaitingEndsAtItsDeadlineAndTheBuildGoesOn) {
   EXPECT_TRUE(absl::IsNotFound(engine_->WaitForBuild(task + 1).status()));
 }
 
+// I2: whoever asks while a build begins gets it, and it is not begun twice.
+TEST_F(RebuildTest, ConcurrentRequestsAreOneBuild) {
+  Open();
+  MustCommit(*engine_, PutNumber(people_, "p", 1));
+  const IndexDefined defined = Create({.field = "n"});
+  Wait(defined.build);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (uint64_t round = Scaled(100); round > 0 && !HasFailure(); --round) {
+        EXPECT_EQ(Rebuild(defined.definition).indexed, 1u);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 // I17, D-FA1: 0 missing, 0 wrong; lookups that may not scan always have a build to answer from.
 TEST_F(RebuildTest, ReaderNeverMissesARowWhileGenerationsComeAndGo) {
   constexpr int kRecords = 600;
