@@ -47,7 +47,7 @@ void Writer::Handle(ChangeTask change, Reply<TaskChanged> reply) {
 }
 
 void Writer::Handle(ForgetTasks forget, Reply<TasksForgotten> reply) {
-  Queue(builds_, std::move(forget), std::move(reply));
+  Queue(builds_, forget, std::move(reply));
 }
 
 void Writer::Handle(ApplyEntries apply, Reply<TaskChanged> reply) {
@@ -111,10 +111,11 @@ bool Writer::Full(uint64_t bytes_max) {
 
 template <typename KindOfApplier, Request M>
 void Writer::Queue(KindOfApplier& applier, M message, Reply<typename M::ReplyType> reply) {
-  queue_.push_back([this, &applier, message = std::move(message),
-                    reply = std::move(reply)]() mutable ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_) {
-    Apply(applier, message, std::move(reply));
-  });
+  queue_.push_back(
+      [this, &applier, message = std::move(message), reply = std::move(reply)]() mutable {
+        owner_.AssertOwned();
+        Apply(applier, message, std::move(reply));
+      });
 }
 
 void Writer::ApplyNext() {
