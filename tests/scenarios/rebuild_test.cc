@@ -191,7 +191,6 @@ class RandomWriter {
   struct Person {
     int64_t number = 0;
     std::string word;
-    friend bool operator==(const Person&, const Person&) = default;
   };
   using Persons = std::map<std::string, Person>;
 
