@@ -2,14 +2,12 @@
 // values of 100, every commit synced. Clients wait for each commit, but for 4x1000: there each has
 // 1000 outstanding, or commits batches of 1000 where a system cannot have that. The slow device
 // takes 1 ms longer for every sync. Ends with a look at what was committed.
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <filesystem>
 #include <latch>
 #include <random>
 #include <thread>
@@ -192,19 +190,12 @@ void TouchMemory() {
 }
 
 absl::StatusOr<Metrics> RunOnce(OpenFunction open, const Load& load) {
-  std::string directory = std::filesystem::temp_directory_path() / "millrace-bench-XXXXXX";
-  if (mkdtemp(directory.data()) == nullptr) return absl::InternalError("mkdtemp " + directory);
+  const BenchDirectory directory;
   sync();  // What the system before has left to write is not for this one to wait for.
   TouchMemory();
-  absl::StatusOr<Metrics> metrics;
-  if (OpenedSystem system = open(directory, load.commits_max); system.ok()) {
-    metrics = RunLoad(**system, load);
-  } else {
-    metrics = system.status();
-  }
-  std::error_code ignored;
-  std::filesystem::remove_all(directory, ignored);
-  return metrics;
+  const OpenedSystem system = open(directory.path(), load.commits_max);
+  if (!system.ok()) return system.status();
+  return RunLoad(**system, load);
 }
 
 struct System {

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <random>
 #include <utility>
@@ -18,6 +17,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "bench/harness.h"
 
 #include "millrace/actors/engine.h"
 
@@ -62,16 +62,8 @@ absl::Status Fill(Engine& engine, size_t count) {
   return absl::OkStatus();
 }
 
-// A directory that goes with the process.
 struct Store {
-  explicit Store(size_t count_) : count(count_) {
-    path = std::filesystem::temp_directory_path() / "millrace-bench-XXXXXX";
-    if (mkdtemp(path.data()) == nullptr) path.clear();
-  }
-  ~Store() {
-    std::error_code ignored;
-    if (!path.empty()) std::filesystem::remove_all(path, ignored);
-  }
+  explicit Store(size_t count_) : count(count_) {}
 
   // Everything in LMDB, nothing in the log; done once.
   absl::Status FillAndFlush() {
@@ -84,8 +76,9 @@ struct Store {
     return status;
   }
 
+  const BenchDirectory directory;
+  const std::string& path = directory.path();
   const size_t count;
-  std::string path;
   bool filled = false;
 };
 

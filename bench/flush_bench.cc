@@ -1,12 +1,9 @@
 // What do commits feel of a flush? How long the Committer takes to rotate a buffer of 10,000 rows,
 // and how fast 16 clients commit in the half second after a rotation of a million rows, whose
 // stream takes at least that long, beside the same clients with nothing to flush.
-#include <stdlib.h>
-
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <thread>
 #include <utility>
@@ -28,17 +25,7 @@ constexpr absl::Duration kWindow = absl::Milliseconds(500);
 // An engine that rotates only when it is asked to, on a directory of its own.
 class Store {
  public:
-  Store() = default;
-  Store(const Store&) = delete;
-  Store& operator=(const Store&) = delete;
-  ~Store() {
-    engine_.reset();
-    std::error_code ignored;
-    std::filesystem::remove_all(directory_, ignored);
-  }
-
   absl::Status Open() {
-    if (mkdtemp(directory_.data()) == nullptr) return absl::InternalError("mkdtemp " + directory_);
     EngineOptions options;
     options.rotate_bytes = 0;
     options.rotate_rows = 0;
@@ -46,7 +33,7 @@ class Store {
     options.l0_soft_bytes_max = uint64_t{1} << 30;
     options.l0_hard_bytes_max = uint64_t{2} << 30;
     absl::StatusOr<std::unique_ptr<Engine>> engine =
-        Engine::Open(directory_ + "/millrace", options);
+        Engine::Open(directory_.path() + "/millrace", options);
     if (!engine.ok()) return engine.status();
     engine_ = *std::move(engine);
     absl::StatusOr<storage::Collection> collection = engine_->CreateCollection("records");
@@ -77,7 +64,7 @@ class Store {
   }
 
  private:
-  std::string directory_ = std::filesystem::temp_directory_path() / "millrace-bench-XXXXXX";
+  const BenchDirectory directory_;
   std::unique_ptr<Engine> engine_;
   storage::Collection collection_;
   const storage::Document document_ =

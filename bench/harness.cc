@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -49,6 +50,18 @@ std::string Quoted(const std::string& text) {
 }
 
 }  // namespace
+
+BenchDirectory::BenchDirectory()
+    : path_(std::filesystem::temp_directory_path() / "millrace-bench-XXXXXX") {
+  if (mkdtemp(path_.data()) != nullptr) return;
+  perror(path_.c_str());
+  exit(1);
+}
+
+BenchDirectory::~BenchDirectory() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
 
 double PercentileOf(std::vector<double>& samples, double share) {
   if (samples.empty()) return 0;

@@ -17,6 +17,21 @@ struct BenchMetric {
   double value = 0;
 };
 
+// A fresh directory that goes, with all that is in it, with this object. Ends the process if there
+// can be none. Thread-compatible.
+class BenchDirectory {
+ public:
+  BenchDirectory();
+  BenchDirectory(const BenchDirectory&) = delete;
+  BenchDirectory& operator=(const BenchDirectory&) = delete;
+  ~BenchDirectory();
+
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
 // The share (0 to 1) of `samples` that lies at or below the result; 0 if empty. Sorts them.
 double PercentileOf(std::vector<double>& samples, double share);
 

@@ -1,11 +1,8 @@
 // How fast is an index built over records that are there? Resumable, verified and with progress,
 // beside what a build does at least, and what others do. And what do commits pay meanwhile?
 
-#include <stdlib.h>
-
 #include <algorithm>
 #include <atomic>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -101,12 +98,8 @@ BuildRate BuildFrom(const std::string& directory, int64_t record_count,
 // A directory that is removed behind the run.
 absl::StatusOr<std::vector<BenchMetric>> Measure(
     absl::AnyInvocable<absl::StatusOr<std::vector<BenchMetric>>(const std::string&)> run) {
-  std::string directory = std::filesystem::temp_directory_path() / "millrace-bench-XXXXXX";
-  if (mkdtemp(directory.data()) == nullptr) return absl::InternalError("mkdtemp " + directory);
-  absl::StatusOr<std::vector<BenchMetric>> metrics = run(directory);
-  std::error_code ignored;
-  std::filesystem::remove_all(directory, ignored);
-  return metrics;
+  const BenchDirectory directory;
+  return run(directory.path());
 }
 
 using BuildFunction = BuildRate (*)(const std::string&, int64_t);
