@@ -238,7 +238,7 @@ void Committer::CloseGroup() {
     sync_timer_set_ = true;
   }
   neighbours_.view.Publish(last_version);
-  neighbours_.pacing.NoteGroup(begin, neighbours_.backpressure.fill());
+  if (group_is_durable_) neighbours_.pacing.NoteGroup(begin, neighbours_.backpressure.fill());
   current_.Renew();
   AnswerGroup(absl::OkStatus());
 }

@@ -69,7 +69,7 @@ void Committer::Handle(Answer<FlushPublished> answer) {
     for (auto later = flight + 1; later != flights_.end(); ++later) later->returning = later->sent;
     Degrade(answer.result.status());
   }
-  if (send_again_) SendFlights();
+  if (send_again_ && !stopping_) SendFlights();
 }
 
 // Of several flushes that come back the first names the cause. Whoever waits is answered: nobody

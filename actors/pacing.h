@@ -33,13 +33,14 @@ class Pacing {
 
   explicit Pacing(const Clock& clock) : clock_(clock) {}
 
-  // The Committer wrote a group from `begin` until now; `l0_fill` is L0's part of its soft limit.
+  // The Committer wrote and synced a group from `begin` until now; `l0_fill` is L0's part of its
+  // soft limit. Groups that nobody waits for the device for are not noted: there is nothing to
+  // protect.
   void NoteGroup(MonotonicTime begin, double l0_fill) {
     const int64_t now = clock_.Now().nanoseconds();
     last_group_.store(now, std::memory_order_relaxed);
     l0_fill_.store(l0_fill, std::memory_order_relaxed);
-    if (commits_begun_.load(std::memory_order_relaxed) !=
-            commits_ended_.load(std::memory_order_relaxed) ||
+    if (committing_.load(std::memory_order_relaxed) ||
         begin.nanoseconds() < last_commit_.load(std::memory_order_relaxed)) {
       return;  // It shared the device.
     }
@@ -49,15 +50,18 @@ class Pacing {
                     std::memory_order_relaxed);
   }
 
-  // The Writer commits, from one call until the other; it wrote so many bytes of rows.
-  void BeginCommit() { commits_begun_.fetch_add(1, std::memory_order_relaxed); }
+  // The Writer commits, from one call until the other; it wrote so many bytes of rows, which took
+  // `work`.
+  void BeginCommit() { committing_.store(true, std::memory_order_relaxed); }
   void EndCommit(uint64_t bytes, absl::Duration work);
 
-  // The Writer's transaction is to be committed when it has written so many bytes of rows.
+  // Returns how many bytes of rows the Writer's transaction may have written before it is to be
+  // committed.
   uint64_t BytesMax() const {
     return Paced() ? bytes_max_.load(std::memory_order_relaxed) : kBytesMax;
   }
-  // How long to pause after an LMDB commit that took `work`.
+  // Returns how long to pause after an LMDB commit that took `work`; zero while clients are quiet,
+  // or wait for room in L0.
   absl::Duration PauseAfter(absl::Duration work) const {
     if (!Paced()) return absl::ZeroDuration();
     const double urgency =
@@ -79,8 +83,7 @@ class Pacing {
   std::atomic<int64_t> last_group_{0};
   std::atomic<double> l0_fill_{0};
   std::atomic<int64_t> group_ns_{0};  // A moving average of those that had the device alone.
-  std::atomic<uint64_t> commits_begun_{0};
-  std::atomic<uint64_t> commits_ended_{0};
+  std::atomic<bool> committing_{false};
   std::atomic<int64_t> last_commit_{0};
   std::atomic<uint64_t> bytes_max_{kBytesMin};
 };
@@ -89,7 +92,7 @@ class Pacing {
 // little, and one that is too large lasts too long once.
 inline void Pacing::EndCommit(uint64_t bytes, absl::Duration work) {
   last_commit_.store(clock_.Now().nanoseconds(), std::memory_order_relaxed);
-  commits_ended_.fetch_add(1, std::memory_order_relaxed);
+  committing_.store(false, std::memory_order_relaxed);
   const int64_t wanted = group_ns_.load(std::memory_order_relaxed) * kGroupsPerCommit;
   uint64_t next = bytes_max_.load(std::memory_order_relaxed);
   if (absl::ToInt64Nanoseconds(work) > wanted) {

@@ -98,7 +98,10 @@ void Writer::OnTimer(TimerId /*timer*/) {
   Answer();
 }
 
-void Writer::OnStop(StopReason /*reason*/) {
+void Writer::OnStop(StopReason reason) {
+  if (reason == StopReason::kFailed && failure_.ok()) {
+    failure_ = absl::CancelledError("the Writer failed before this was applied");
+  }
   while (!queue_.empty()) ApplyNext();
   EndTransaction();
   Answer();

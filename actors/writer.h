@@ -24,7 +24,7 @@ namespace millrace {
 //   Fails: a transaction that aborts answers Aborted to every sender in it; each goes on from its
 //          own durable row (see SharedTransaction). When the sync or the meta page failed, nothing
 //          more is written: it escalates.
-// A new kind of work is a message, an Applier for it, and a Handle that calls Apply with the two.
+// A new kind of work is a message, an Applier for it, and a Handle that queues the two.
 class Writer final : public Actor<Writer, ApplySlice, CreateTask, ChangeTask, ForgetTasks,
                                   ApplyEntries, RetireGenerations, DeleteEntries, RemoveEntries> {
  public:

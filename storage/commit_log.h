@@ -73,6 +73,7 @@ class CommitLog {
   // Whether the next file's preparation is behind. From a quarter of the current file on it grows
   // twice as fast as that: its writes spread among the groups', and it is ready in time.
   bool wants_next_file() const;
+  // How many bytes of the next file are zero-filled and synced.
   uint64_t prepared_bytes() const { return files_.prepared_bytes(); }
   // Gives the files below `floor` (the log floor of the published head) up for reuse; the current
   // one never is. They are never read again. Unavailable after a failure: the files are kept.

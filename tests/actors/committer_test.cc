@@ -93,6 +93,21 @@ TEST_F(CommitterTest, DurableCommitPaysWhatIsOwedAndNoneOwesNothing) {
   EXPECT_EQ(files_.count(FileCall::kSync), 1);
 }
 
+// Clients that wait for no device are not in the way of LMDB's commits.
+TEST_F(CommitterTest, MaintenanceIsPacedForDurableCommitsAlone) {
+  Start(NeverRotate());
+  const auto pause = [this] { return pacing_.PauseAfter(absl::Milliseconds(1)); };
+  driver_->AdvanceBy(absl::Seconds(1));
+  for (const Durability durability : {Durability::kNone, Durability::kInterval}) {
+    Send(Put("a", 1), durability);
+    driver_->StepUntilIdle();
+    EXPECT_EQ(pause(), absl::ZeroDuration());
+  }
+  Send(Put("b", 1), Durability::kDurable);
+  driver_->StepUntilIdle();
+  EXPECT_GT(pause(), absl::ZeroDuration());
+}
+
 TEST_F(CommitterTest, FailedSyncIsAnUnknownOutcomeAndTheEnd) {
   Start(NeverRotate());
   auto before = Send(Put("before", 1));

@@ -13,6 +13,7 @@
 #include "tests/actors/fenced_pipeline.h"
 
 #include "millrace/messages/error.h"
+#include "millrace/runtime/lane_selector.h"
 
 namespace millrace {
 namespace {
@@ -104,6 +105,52 @@ TEST_F(FlushFailureTest, FlushThatAlwaysFailsDegradesTheEngineUntilItIsResumed) 
   EXPECT_EQ(L1Count(), 13);
   EXPECT_EQ(L1().head.id, 4u) << "no sequence was lost, none used twice";
   EXPECT_TRUE(Ask(Resume{}).Wait().ok()) << "nothing to do";
+}
+
+// One message a step; what clients sent comes before answers.
+class ClientsFirst final : public LaneSelector {
+ public:
+  static constexpr uint32_t kActors = 0;
+  static constexpr uint32_t kClients = 1;
+  uint32_t sender = kActors;
+
+  uint32_t SenderLane() override { return sender; }
+  size_t Choose(absl::Span<const uint32_t> waiting) override {
+    for (size_t i = 0; i < waiting.size(); ++i) {
+      if (waiting[i] == 2 * kClients) return i;
+    }
+    return 0;
+  }
+  size_t BatchSize(size_t /*max*/) override { return 1; }
+};
+
+// The answers of one failure are several messages. What is sent again between two of them would
+// be taken for another failure when the second arrives.
+TEST_F(FlushFailureTest, ResumeAmongTheAnswersOfOneFailureWaitsForAllOfThem) {
+  Start(NoProbe());
+  FailStreams();
+  Pending<FlushReceipt> first = PutAndFence("a", 1);
+  Pending<FlushReceipt> second = PutAndFence("b", 1);
+  ClientsFirst selector;
+  committer_->SetLaneSelector(&selector);
+  committer_->Freeze();
+  driver_->AdvanceBy(kAllAttempts);
+  committer_->Unfreeze();
+  while (metrics_.abandoned.Get() == 0) ASSERT_TRUE(driver_->Step(*committer_));
+  EXPECT_FALSE(health_.degraded().ok());
+  Heal();
+  selector.sender = ClientsFirst::kClients;
+  Pending<FlushReceipt> resumed = committer_->Ask(Resume{});
+  ASSERT_TRUE(driver_->Step(*committer_));
+  selector.sender = ClientsFirst::kActors;
+  ASSERT_EQ(metrics_.abandoned.Get(), 1u) << "the second has not come back yet";
+  driver_->StepUntilIdle();
+  ASSERT_TRUE(resumed.ready());
+  const absl::StatusOr<FlushReceipt> receipt = resumed.Wait();
+  EXPECT_TRUE(receipt.ok()) << receipt.status();
+  EXPECT_EQ(metrics_.abandoned.Get(), 2u);
+  ExpectHealthy();
+  EXPECT_EQ(L1Count(), 2);
 }
 
 TEST_F(FlushFailureTest, DegradedEngineTriesAgainByItself) {
