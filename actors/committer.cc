@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 
+#include "millrace/actors/lease_time.h"
 #include "millrace/messages/error.h"
 #include "millrace/runtime/deferred_wakes.h"
 #include "millrace/storage/lease_registry.h"
@@ -25,11 +26,6 @@ constexpr absl::Duration kRetiredCheckPeriod = absl::Milliseconds(5);
 
 // How often old snapshots are looked at.
 constexpr absl::Duration kReaderCheckPeriod = absl::Seconds(30);
-
-// For the lease registry, which asks for times of one clock that never jumps.
-absl::Time AsTime(MonotonicTime time) {
-  return absl::UnixEpoch() + absl::Nanoseconds(time.nanoseconds());
-}
 
 }  // namespace
 
@@ -179,7 +175,7 @@ absl::StatusOr<Version> Committer::Accept(const storage::WriteBatch& batch, Comm
 // are freed.
 void Committer::CheckReaders() {
   const storage::LeaseRegistry::AgeReport report =
-      neighbours_.leases->EndOverAge(AsTime(clock().Now()));
+      neighbours_.leases->EndOverAge(LeaseTime(clock().Now()));
   for (const storage::LeaseInfo& info : report.overdue) {
     LOG(WARNING) << "Committer: snapshot " << info.id << " of '" << info.owner << "' is "
                  << info.age << " old and keeps LMDB's file growing; release it";
@@ -212,7 +208,7 @@ void Committer::AdmitParked() {
   }
   MonotonicTime wake = backpressure.NextWake();
   if (const uint64_t bytes = BytesOfSnapshots(); backpressure.parked_count() > 0 && bytes > 0) {
-    neighbours_.leases->EndOldest(bytes, AsTime(now));
+    neighbours_.leases->EndOldest(bytes, LeaseTime(now));
     wake = std::min(wake, now + kRetiredCheckPeriod);
   }
   if (wake != MonotonicTime::Infinite()) SetTimer(kAdmissionTimer, wake - now);

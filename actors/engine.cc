@@ -14,6 +14,7 @@
 #include "millrace/actors/flush_finalizer.h"
 #include "millrace/actors/flush_streamer.h"
 #include "millrace/actors/health.h"
+#include "millrace/actors/lease_time.h"
 #include "millrace/actors/pacing.h"
 #include "millrace/actors/rebuilder.h"
 #include "millrace/actors/recovery.h"
@@ -523,10 +524,9 @@ absl::StatusOr<CommitOutcome> Engine::GetOutcome(CommitToken token) {
 absl::StatusOr<storage::Snapshot> Engine::TakeSnapshot(std::string_view owner) {
   absl::ReaderMutexLock lock(&parts_->closing);
   if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
-  const absl::Time now = absl::UnixEpoch() + (parts_->clock.Now() - MonotonicTime());
   return storage::Snapshot::Take(
       {.environment = *parts_->environment, .view = parts_->view, .leases = parts_->leases}, owner,
-      now);
+      LeaseTime(parts_->clock.Now()));
 }
 
 FlushTicket Engine::Flush() {

@@ -11,6 +11,7 @@ namespace millrace {
 namespace {
 
 using storage::BuildPhase;
+using storage::One;
 using storage::TaskEvent;
 using storage::TaskState;
 using Kind = storage::TaskEvent::Kind;
@@ -19,12 +20,6 @@ using Kind = storage::TaskEvent::Kind;
 constexpr size_t kSlicesMax = 4;
 // A kill at any time costs the scan a sixteenth of its work.
 constexpr uint64_t kRunsPerSource = 16;
-
-std::vector<TaskEvent> One(TaskEvent event) {
-  std::vector<TaskEvent> events;
-  events.push_back(std::move(event));
-  return events;
-}
 
 }  // namespace
 

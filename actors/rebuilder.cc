@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 
+#include "millrace/actors/lease_time.h"
 #include "millrace/messages/error.h"
 #include "millrace/storage/task_rows.h"
 #include "millrace/storage/task_transition.h"
@@ -15,6 +16,7 @@ namespace millrace {
 namespace {
 
 using storage::IndexTask;
+using storage::One;
 using storage::TaskEvent;
 using storage::TaskState;
 using Kind = storage::TaskEvent::Kind;
@@ -24,23 +26,10 @@ constexpr uint32_t kWriterCredits = 8;
 constexpr uint32_t kCommitterCredits = 4;
 
 constexpr absl::Duration kRetiredDelay = absl::Seconds(1);
-// A retry is never further away, wherever the wall clock jumps.
-constexpr absl::Duration kRetryDelayMax = absl::Hours(1);
 constexpr absl::Duration kTriggerPeriod = absl::Seconds(5);
 // Ages go by the wall clock, which jumps: it is looked at so often.
 constexpr absl::Duration kAgeWaitMin = absl::Seconds(1);
 constexpr absl::Duration kAgeWaitMax = absl::Hours(1);
-
-// For leases, which ask for times of one clock that never jumps.
-absl::Time AsTime(MonotonicTime time) {
-  return absl::UnixEpoch() + absl::Nanoseconds(time.nanoseconds());
-}
-
-std::vector<TaskEvent> One(TaskEvent event) {
-  std::vector<TaskEvent> events;
-  events.push_back(std::move(event));
-  return events;
-}
 
 Kind EventOf(ControlBuild::Action action) {
   switch (action) {
@@ -283,7 +272,7 @@ void Rebuilder::Enforce(const storage::GenerationState& state) {
 }
 
 absl::StatusOr<storage::Snapshot> Rebuilder::TakeSnapshot() {
-  return storage::Snapshot::Take(source_, "rebuilder", AsTime(Now()));
+  return storage::Snapshot::Take(source_, "rebuilder", LeaseTime(Now()));
 }
 
 // What is not as the build thought it was is looked at anew; what cannot go on fails the attempt.

@@ -29,6 +29,9 @@
 
 namespace millrace {
 
+// A retry is never further away, wherever the wall clock jumps.
+inline constexpr absl::Duration kRetryDelayMax = absl::Hours(1);
+
 // Rebuilder builds indexes, one at a time, beside commits and lookups, and deletes what builds have
 // left behind. What it knows of tasks are copies of what the Writer has answered: their rows change
 // in the Writer alone. The steps of a build are IndexBuild's.

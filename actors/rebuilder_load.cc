@@ -35,9 +35,7 @@ absl::Status Rebuilder::Load() {
     if (storage::IsFinal(task)) continue;
     Remember(task);
     if (!storage::IsUnderWay(task.state) || Builds(task.id)) continue;
-    std::vector<storage::TaskEvent> events;
-    events.push_back({.kind = storage::TaskEvent::Kind::kInterrupt});
-    Change(task, std::move(events), OrReload());
+    Change(task, storage::One({.kind = storage::TaskEvent::Kind::kInterrupt}), OrReload());
   }
   return absl::OkStatus();
 }

@@ -14,18 +14,10 @@ namespace {
 
 using storage::IndexDefinition;
 using storage::IndexTask;
+using storage::One;
 using storage::TaskEvent;
 using storage::TaskState;
 using Kind = storage::TaskEvent::Kind;
-
-// A retry is never further away, wherever the wall clock jumps.
-constexpr absl::Duration kRetryDelayMax = absl::Hours(1);
-
-std::vector<TaskEvent> One(TaskEvent event) {
-  std::vector<TaskEvent> events;
-  events.push_back(std::move(event));
-  return events;
-}
 
 }  // namespace
 

@@ -179,6 +179,12 @@ absl::StatusOr<IndexTask> Advance(const IndexTask& task, const TaskEvent& event)
   return next;
 }
 
+std::vector<TaskEvent> One(TaskEvent event) {
+  std::vector<TaskEvent> events;
+  events.push_back(std::move(event));
+  return events;
+}
+
 bool IsUnderWay(TaskState state) {
   return IsOneOf(state, {TaskState::kBuilding, TaskState::kCatchUp, TaskState::kSwapping});
 }

@@ -57,6 +57,8 @@ struct TaskEvent {
 };
 inline constexpr int kTaskEventKinds = 14;
 std::string_view ToString(TaskEvent::Kind kind);
+// For messages, which carry several.
+std::vector<TaskEvent> One(TaskEvent event);
 
 // The task behind the event. FailedPrecondition naming task, state and event if it cannot happen to
 // it (the answer to a request that comes too late); Aborted if it is about another generation.
