@@ -18,6 +18,7 @@
 #include "millrace/actors/pacing.h"
 #include "millrace/actors/rebuilder.h"
 #include "millrace/actors/recovery.h"
+#include "millrace/actors/store_repair.h"
 #include "millrace/actors/writer.h"
 #include "millrace/runtime/runtime.h"
 #include "millrace/storage/commit_log.h"
@@ -37,6 +38,9 @@ constexpr uint32_t kStreamerRestartsMax = 1'000;
 
 // Of actors that no client waits for. When L0 fills up, clients wait, and leave them the cores.
 constexpr int kMaintenanceNiceness = 10;
+
+// Who holds the snapshots of an audit.
+constexpr char kAuditor[] = "audit";
 
 constexpr char kStopped[] = "the engine is stopping or has stopped; open the store again";
 
@@ -546,6 +550,20 @@ absl::StatusOr<FlushReceipt> Engine::Drain(absl::Duration timeout) {
 absl::StatusOr<FlushReceipt> Engine::Resume(absl::Duration timeout) {
   if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
   return parts_->committer->Ask(millrace::Resume{}).Wait(timeout);
+}
+
+absl::StatusOr<storage::AuditReport> Engine::Audit(const storage::AuditOptions& options) {
+  return AuditStore([this] { return TakeSnapshot(kAuditor); }, options);
+}
+
+absl::StatusOr<RepairReport> Engine::Repair(const storage::AuditOptions& options,
+                                            const storage::AuditReport* audit) {
+  const absl::Duration timeout = parts_->options.commit_timeout;
+  return RepairStore({.take_snapshot = [this] { return TakeSnapshot(kAuditor); },
+                      .flush = [&] { return Flush().Wait(timeout).status(); },
+                      .writer = *parts_->writer,
+                      .timeout = timeout},
+                     options, audit);
 }
 
 EngineStatus Engine::GetStatus() const {

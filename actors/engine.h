@@ -15,6 +15,7 @@
 #include "millrace/actors/flush_metrics.h"
 #include "millrace/actors/index_status.h"
 #include "millrace/actors/options.h"
+#include "millrace/actors/repair_report.h"
 #include "millrace/messages/commit.h"
 #include "millrace/messages/error.h"
 #include "millrace/messages/fence.h"
@@ -24,6 +25,7 @@
 #include "millrace/runtime/clock.h"
 #include "millrace/runtime/reply.h"
 #include "millrace/runtime/shutdown_report.h"
+#include "millrace/storage/audit_report.h"
 #include "millrace/storage/document.h"
 #include "millrace/storage/file_system.h"
 #include "millrace/storage/row_key.h"
@@ -164,6 +166,17 @@ class Engine {
   // Degraded: it tries again by itself every few seconds, and at once when this is called, after
   // the cause was mended. Waits for the outcome: OK if nothing is kept back any more.
   absl::StatusOr<FlushReceipt> Resume(absl::Duration timeout = absl::Seconds(60));
+
+  // Compares what is in LMDB (Flush() brings everything there): indexes, relations and counts with
+  // the records, both ways, on this thread and beside everything else. Changes nothing. What cannot
+  // be checked is in the report, and why. NotFound: there is no such collection, or no such index.
+  absl::StatusOr<storage::AuditReport> Audit(const storage::AuditOptions& options = {});
+  // Mends what an audit of the same options has found (the one that is given, or a new one), beside
+  // everything else: what is wrong is looked at again by the Writer, and follows the records of
+  // that moment. Records, and values that two of them share, are not touched. A part that cannot be
+  // mended is a stage that says so; the others are. Ends with another audit.
+  absl::StatusOr<RepairReport> Repair(const storage::AuditOptions& options = {},
+                                      const storage::AuditReport* audit = nullptr);
 
   EngineStatus GetStatus() const;
 

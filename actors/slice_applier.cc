@@ -58,6 +58,22 @@ absl::StatusOr<SliceApplied> SliceApplier::Apply(storage::WriteTransaction& tran
   return SliceApplied{.manifest = slice.slice.last ? pending_.head.id : 0};
 }
 
+// What a flush under way has counted stands in its row, and is added when it is published.
+absl::StatusOr<Repaired> SliceApplier::Apply(storage::WriteTransaction& transaction,
+                                             const RepairCount& repair) {
+  Manifest head = pending_.head;
+  if (head.id == 0 || head.count_repairs != repair.count_repairs) {
+    return absl::AbortedError("another repair has changed the counts since the audit");
+  }
+  head.counts[{storage::kTrunk, repair.collection}] += repair.delta;
+  ++head.count_repairs;
+  absl::Status status = transaction.Put(TreeId::kManifests, storage::ManifestKey(head.id),
+                                        storage::EncodeManifest(head));
+  if (!status.ok()) return status;
+  pending_.head = std::move(head);
+  return Repaired{.put = 1};
+}
+
 // Before the rows: a link that ended with a record may be made anew in the same slice.
 absl::Status SliceApplier::ApplyDerived(storage::WriteTransaction& transaction,
                                         const Slice& slice) {

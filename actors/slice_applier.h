@@ -9,6 +9,7 @@
 
 #include "millrace/actors/applier.h"
 #include "millrace/messages/flush.h"
+#include "millrace/messages/repair.h"
 #include "millrace/storage/environment.h"
 #include "millrace/storage/generations.h"
 #include "millrace/storage/meta.h"
@@ -31,6 +32,10 @@ class SliceApplier final : public Applier {
   // Applies one slice. Aborted, with nothing written: it is not the next slice.
   absl::StatusOr<SliceApplied> Apply(storage::WriteTransaction& transaction,
                                      const ApplySlice& slice);
+  // Mends a count of the head. Aborted, with nothing written: another repair came before.
+  absl::StatusOr<Repaired> Apply(storage::WriteTransaction& transaction, const RepairCount& repair);
+  // Whether the open transaction is between two slices of one flush.
+  bool flush_under_way() const { return pending_.flush.has_value(); }
   void Committed() override;
   void Aborted() override;
 

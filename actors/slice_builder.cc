@@ -154,7 +154,8 @@ absl::Status AddRow(L0Row row, OlderRows& older, DerivedChanges& derived, SliceC
     AddCount(*key, (row.tombstone ? 0 : 1) - (before ? 1 : 0), &cutter.slice().counts);
   }
   cutter.slice().cursor.assign(row.key);
-  if (row.tombstone && !before) return absl::OkStatus();
+  // A row of a link that is not there now may be there by then: a repair puts what is missing.
+  if (row.tombstone && !before && key->tree != storage::Tree::kRelations) return absl::OkStatus();
   cutter.Add(
       {.key = row.key, .payload = row.value, .version = row.version, .tombstone = row.tombstone});
   return absl::OkStatus();

@@ -1,5 +1,7 @@
 #include "millrace/actors/writer.h"
 
+#include <algorithm>
+#include <iterator>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -17,6 +19,18 @@ constexpr TimerId kPauseTimer = 1;
 // A transaction that others still add to is committed at this age.
 constexpr absl::Duration kTransactionAgeMax = absl::Milliseconds(20);
 
+// Work that needs links, and what they scope, to be whole.
+template <typename M>
+bool NeedsWholeFlushes(const M& /*message*/) {
+  return false;
+}
+bool NeedsWholeFlushes(const RepairLinks& /*repair*/) {
+  return true;
+}
+bool NeedsWholeFlushes(const RepairEntries& repair) {
+  return repair.definition.scoped();
+}
+
 }  // namespace
 
 Writer::Writer(const ActorOptions& actor_options, storage::Environment& environment,
@@ -28,6 +42,7 @@ Writer::Writer(const ActorOptions& actor_options, storage::Environment& environm
       slices_(environment) {
   transaction_.Add(slices_);
   transaction_.Add(builds_);
+  transaction_.Add(repairs_);
 }
 
 absl::Status Writer::OnStart() {
@@ -64,6 +79,18 @@ void Writer::Handle(DeleteEntries remove, Reply<GenerationsRetired> reply) {
 
 void Writer::Handle(RemoveEntries remove, Reply<GenerationsRetired> reply) {
   Queue(builds_, std::move(remove), std::move(reply));
+}
+
+void Writer::Handle(RepairEntries repair, Reply<Repaired> reply) {
+  QueueBetweenFlushes(std::move(repair), std::move(reply));
+}
+
+void Writer::Handle(RepairLinks repair, Reply<Repaired> reply) {
+  QueueBetweenFlushes(std::move(repair), std::move(reply));
+}
+
+void Writer::Handle(RepairCount repair, Reply<Repaired> reply) {
+  Queue(slices_, repair, std::move(reply));
 }
 
 // Somebody waits: commit, unless more is queued that can go with it. What clients are owed of the
@@ -103,6 +130,7 @@ void Writer::OnStop(StopReason reason) {
     failure_ = absl::CancelledError("the Writer failed before this was applied");
   }
   while (!queue_.empty()) ApplyNext();
+  between_flushes_.clear();
   EndTransaction();
   Answer();
 }
@@ -121,10 +149,28 @@ void Writer::Queue(KindOfApplier& applier, M message, Reply<typename M::ReplyTyp
       });
 }
 
+template <Request M>
+void Writer::QueueBetweenFlushes(M message, Reply<typename M::ReplyType> reply) {
+  queue_.push_back([this, message = std::move(message), reply = std::move(reply)]() mutable {
+    owner_.AssertOwned();
+    const bool waits = NeedsWholeFlushes(message) && slices_.flush_under_way();
+    absl::AnyInvocable<void()> work = [this, message = std::move(message),
+                                       reply = std::move(reply)]() mutable {
+      owner_.AssertOwned();
+      Apply(repairs_, message, std::move(reply));
+    };
+    if (!waits) return work();
+    between_flushes_.push_back(std::move(work));
+  });
+}
+
 void Writer::ApplyNext() {
   absl::AnyInvocable<void()> next = std::move(queue_.front());
   queue_.pop_front();
   next();
+  if (between_flushes_.empty() || slices_.flush_under_way()) return;
+  std::move(between_flushes_.rbegin(), between_flushes_.rend(), std::front_inserter(queue_));
+  between_flushes_.clear();
 }
 
 // An exception leaves a part of the message's work in the transaction: that must not stay.
@@ -139,6 +185,9 @@ void Writer::Apply(KindOfApplier& applier, const M& message, Reply<typename M::R
   if (!transaction.ok()) {
     NoticeFailure(transaction.status());
     return reply.Send(failure_.ok() ? transaction.status() : failure_);
+  }
+  if (NeedsWholeFlushes(message) && slices_.flush_under_way()) {
+    return reply.Send(absl::AbortedError("the transaction with the flush's last slice was lost"));
   }
   const uint64_t written_before = (*transaction)->written_bytes();
   absl::StatusOr<typename M::ReplyType> answer = absl::InternalError("not applied");

@@ -3,6 +3,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
+#include "millrace/storage/entry_judge.h"
 #include "millrace/storage/index_entry.h"
 #include "millrace/storage/record.h"
 
@@ -11,13 +12,6 @@ namespace {
 
 std::string Quoted(std::string_view id) {
   return absl::StrCat("'", absl::Utf8SafeCHexEscape(ToAbsl(id)), "'");
-}
-
-std::string ValueText(std::string_view encoded) {
-  IndexValue value;
-  bool cut = false;
-  if (!ConsumeIndexValue(&encoded, &value, &cut)) return "?";
-  return absl::StrCat(ToString(value), cut ? "..." : "");
 }
 
 std::string RecordKey(CollectionId collection, std::string_view id) {
@@ -190,8 +184,9 @@ void DerivedCheck::NameEntry(std::string_view key, bool missing) {
   context_.Damage(absl::StrCat(
       "index '", index.name, "' of collection ", index.collection, ", generation ",
       entry->generation, ": ", missing ? "record " : "there is an entry for record ",
-      Quoted(entry->id), missing ? " has the value " : " with the value ", ValueText(entry->value),
-      owner, missing ? " and no entry, so lookups do not find it" : ", which the record has not",
+      Quoted(entry->id), missing ? " has the value " : " with the value ",
+      EntryValueText(entry->value), owner,
+      missing ? " and no entry, so lookups do not find it" : ", which the record has not",
       "; rebuild the index"));
 }
 

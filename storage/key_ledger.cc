@@ -20,6 +20,10 @@ void KeyLedger::Add(std::string_view key, int count) {
   }
 }
 
+bool KeyLedger::IsSuspect(std::string_view key) const {
+  return sums_[XXH3_64bits(key.data(), key.size()) % kSumCount] != 0;
+}
+
 bool KeyLedger::balanced() const {
   return std::all_of(sums_.begin(), sums_.end(), [](uint64_t sum) { return sum == 0; });
 }

@@ -24,6 +24,8 @@ class KeyLedger {
 
   // Whether both sides were the same.
   bool balanced() const;
+  // Whether the key may be what makes the difference.
+  bool IsSuspect(std::string_view key) const;
   // Both sides follow once more.
   void BeginNaming() { naming_ = true; }
   // Behind that, in the order of the keys: each that only one side has.

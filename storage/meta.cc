@@ -136,6 +136,7 @@ std::string EncodeManifest(const Manifest& manifest) {
     builder.UInt("last_version", manifest.last_version);
     builder.UInt("log_floor", manifest.log_floor);
     AddCounts("counts", manifest.counts, &builder);
+    if (manifest.count_repairs != 0) builder.UInt("count_repairs", manifest.count_repairs);
   });
   return SealRow(&builder);
 }
@@ -148,7 +149,8 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view bytes) {
                   .parent = map["parent"].AsUInt64(),
                   .last_version = map["last_version"].AsUInt64(),
                   .log_floor = map["log_floor"].AsUInt64(),
-                  .counts = ReadCounts(map["counts"])};
+                  .counts = ReadCounts(map["counts"]),
+                  .count_repairs = map["count_repairs"].AsUInt64()};
 }
 
 std::string EncodeFlushRow(const FlushRow& row) {

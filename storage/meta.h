@@ -28,6 +28,7 @@ struct Manifest {
   Version last_version = kNoVersion;  // L1 holds exactly the batches up to this one.
   uint64_t log_floor = 0;             // Replay begins at this log file.
   CountMap counts;
+  uint64_t count_repairs = 0;  // How often a repair has changed counts.
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 

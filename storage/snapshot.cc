@@ -187,6 +187,13 @@ auto Snapshot::WithLookup(Use use) const {
   return use(Lookup(view, ended));
 }
 
+absl::Status Snapshot::Inspect(Inspector use) const {
+  const LeaseCall call(*lease_);
+  if (!call.ok()) return call.status();
+  return use(holdings_->View(version_),
+             [this] { return lease_->ended() ? lease_->EndedStatus() : absl::OkStatus(); });
+}
+
 absl::StatusOr<IndexDefinition> Snapshot::FindIndex(const Collection& collection,
                                                     std::string_view name) const {
   return WithLookup([&](const Lookup& lookup) { return lookup.FindIndex(collection.id, name); });

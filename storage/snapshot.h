@@ -21,6 +21,7 @@ class Environment;
 class Lease;
 class LeaseRegistry;
 class LiveView;
+class RowView;
 
 // A record as a snapshot holds it. Value.
 struct Record {
@@ -110,6 +111,12 @@ class Snapshot {
   absl::StatusOr<FoundPage> Owners(const Relation& relation, std::string_view member,
                                    const LinkQuery& query,
                                    absl::FunctionRef<bool(const LinkRef&)> visit) const;
+
+  // For audits: all that the snapshot sees, as it lies there, until `use` returns. It is to ask
+  // `ended` between rows, and to return its error.
+  using Inspector =
+      absl::FunctionRef<absl::Status(const RowView& view, absl::FunctionRef<absl::Status()> ended)>;
+  absl::Status Inspect(Inspector use) const;
 
  private:
   class Holdings;

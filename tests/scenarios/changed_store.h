@@ -28,20 +28,23 @@ class ChangedStore {
   // Where the test builds the store; closed before a copy is made.
   std::string kept() const { return kept_.File("store"); }
 
-  // The damage that verification finds when `change` was committed, one a line.
-  std::string DamageOf(absl::FunctionRef<void(storage::WriteTransaction&)> change) {
+  // Where a copy of it is in which `change` was committed; until the next call.
+  std::string Changed(absl::FunctionRef<void(storage::WriteTransaction&)> change) {
     const std::string copy = directory_.File("store");
     CopyStore(kept(), copy);
-    {
-      auto environment = storage::Environment::Open(
-          {.directory = copy, .create_if_missing = false, .quota_bytes = uint64_t{1} << 30});
-      EXPECT_TRUE(environment.ok()) << environment.status();
-      const auto permit = (*environment)->TakeWritePermit();
-      auto write = (*environment)->BeginWrite(*permit);
-      change(*write);
-      EXPECT_TRUE(write->Commit().ok());
-    }
-    const absl::StatusOr<storage::VerifyReport> report = storage::VerifyStore(copy);
+    auto environment = storage::Environment::Open(
+        {.directory = copy, .create_if_missing = false, .quota_bytes = uint64_t{1} << 30});
+    EXPECT_TRUE(environment.ok()) << environment.status();
+    const auto permit = (*environment)->TakeWritePermit();
+    auto write = (*environment)->BeginWrite(*permit);
+    change(*write);
+    EXPECT_TRUE(write->Commit().ok());
+    return copy;
+  }
+
+  // The damage that verification finds in such a copy, one a line.
+  std::string DamageOf(absl::FunctionRef<void(storage::WriteTransaction&)> change) {
+    const absl::StatusOr<storage::VerifyReport> report = storage::VerifyStore(Changed(change));
     if (!report.ok()) return report.status().ToString();
     std::string all;
     for (const std::string& damage : report->damage) absl::StrAppend(&all, damage, "\n");

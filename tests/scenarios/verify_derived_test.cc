@@ -1,14 +1,11 @@
 // That verification compares indexes and relations with the records, both ways.
 
-#include <memory>
-#include <random>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/scenarios/changed_store.h"
-#include "tests/scenarios/test_engine.h"
+#include "tests/scenarios/team_store.h"
 #include "tests/testing/sound_store.h"
 
 #include "millrace/storage/index_entry.h"
@@ -17,72 +14,15 @@
 namespace millrace {
 namespace {
 
-using storage::IndexKind;
-using storage::MemberOrder;
 using storage::TreeId;
 using storage::WriteTransaction;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-// People with a name (unique), a city and, within their teams, a badge; teams by score.
-class WrongDerivedRowsTest : public ::testing::Test, protected testing::ChangedStore {
+class WrongDerivedRowsTest : public ::testing::Test, protected testing::TeamStore {
  protected:
-  void SetUp() override {
-    const std::unique_ptr<Engine> engine = testing::OpenEngine(kept(), testing::QuietEngine());
-    ASSERT_NE(engine, nullptr);
-    people_ = testing::MakeCollection(*engine, "people");
-    teams_ = testing::MakeCollection(*engine, "teams");
-    relation_ = *engine->DefineRelation(
-        {.name = "team", .owners = teams_, .members = people_, .order = MemberOrder::kScore});
-    ASSERT_TRUE(engine->CreateIndex(people_, {.field = "name", .kind = IndexKind::kUnique}).ok());
-    city_ = engine->CreateIndex(people_, {.field = "city"})->definition;
-    badge_ = engine->CreateIndex(people_, {.field = "badge", .scope = "team"})->definition;
-    storage::WriteBatch batch;
-    for (int i = 0; i < 50; ++i) {
-      batch.Put(people_, Person(i),
-                testing::Json(absl::StrCat(R"({"name":"n)", i, R"(","city":)", i % 7,
-                                           R"(,"badge":"b)", i, R"("})")));
-    }
-    for (int i = 0; i < 5; ++i) batch.Put(teams_, Team(i), testing::Number(i));
-    for (int i = 0; i < 50; ++i) {
-      batch.Link(relation_, Team(i % 5), Person(i), i);
-    }
-    testing::MustCommit(*engine, std::move(batch));
-    testing::MustFlush(*engine);
-    // Some of all that again, changed, moved and gone.
-    storage::WriteBatch more;
-    more.Delete(people_, Person(3)).Delete(teams_, Team(4)).Unlink(relation_, Team(1), Person(1));
-    more.Put(people_, Person(8), testing::Json(R"({"name":"n8","city":99,"badge":"b"})"));
-    more.Stage(relation_, Team(0), Person(7), 1000);
-    more.Link(relation_, Team(2), Person(2), -2);
-    testing::MustCommit(*engine, std::move(more));
-    EXPECT_TRUE(engine->Shutdown().Balanced());
-  }
-
-  static std::string Person(int i) { return absl::StrCat("p", i); }
-  static std::string Team(int i) { return absl::StrCat("t", i); }
-  static std::string Entry(const storage::IndexDefinition& index, const storage::IndexValue& value,
-                           std::string_view id, std::string_view owner = "") {
-    storage::IndexKey key;
-    storage::SetIndexKey(value, &key);
-    std::string entry;
-    storage::AppendIndexEntry(
-        {.index = index.id, .generation = 1, .owner = owner, .value = key.entry(), .id = id},
-        &entry);
-    return entry;
-  }
-  // Without the tree's byte.
-  std::string MemberRow(std::string_view owner, std::string_view member) const {
-    return storage::MemberRowKey({.relation = relation_.id, .owner = owner, .member = member})
-        .substr(1);
-  }
-
-  storage::Collection people_;
-  storage::Collection teams_;
-  storage::Relation relation_;
-  storage::IndexDefinition city_;
-  storage::IndexDefinition badge_;
+  void SetUp() override { ASSERT_NO_FATAL_FAILURE(Build()); }
 };
 
 TEST_F(WrongDerivedRowsTest, WhatTheEngineMaintainsIsSound) {
@@ -157,11 +97,7 @@ TEST_F(WrongDerivedRowsTest, LinkHasTwoRowsThatSayTheSame) {
               HasSubstr("relation 'team': the link of 't2' with 'p2', version 8, has no row of the "
                         "member that says the same; link them again"));
   EXPECT_THAT(DamageOf([&](WriteTransaction& write) {
-                const std::string key =
-                    storage::OwnerRowKey({.relation = relation_.id, .owner = "t1", .member = "p6"},
-                                         MemberOrder::kScore, {.score = 6})
-                        .substr(1);
-                Delete(write, TreeId::kRelations, key);
+                Delete(write, TreeId::kRelations, OwnerRow("t1", "p6", 6));
               }),
               HasSubstr("the link of 't1' with 'p6', version 7, has no row of the owner"));
   EXPECT_THAT(DamageOf([&](WriteTransaction& write) {
