@@ -32,6 +32,7 @@ std::vector<Verb> StoreVerbs() {
                      "the field that holds the id (default: id, or"
                      " Package:Architecture for deb822)"},
                     {"on-error", "stop|skip", "what to do at a bad record (default: stop)"},
+                    {"rebuild", "INDEX", "build this index anew meanwhile"},
                     {"verbose", "",
                      "print each number of records that is durable, and how the store stopped"}}},
        RunImport},
@@ -107,6 +108,15 @@ std::vector<Verb> IndexVerbs() {
                     {"duplicates", "POLICY",
                      "of a unique index: fail (default), keep-live or lowest-id"}}},
        RunIndexRebuild},
+      {{.name = "index audit",
+        .operands = {"STORE"},
+        .summary = "Compares indexes, relations and counts with the documents, both ways.",
+        .details = "Says also what was not checked. Exit code 65 if something is wrong, or could\n"
+                   "not be repaired. A repair never changes a document.",
+        .options = {{"repair", "", "make indexes, links and counts follow the documents"},
+                    {"json", "", "as one JSON object"}},
+        .more_operands = {"COLLECTION", "INDEX"}},
+       RunIndexAudit},
       {{.name = "index drop",
         .operands = {"STORE", "COLLECTION", "INDEX"},
         .summary = "Drops an index. Exit code 1 if there is none."},

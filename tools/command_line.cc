@@ -59,10 +59,10 @@ absl::Status CheckOperands(const VerbSpec& verb, const std::vector<std::string_v
     return absl::InvalidArgumentError(absl::StrCat(
         ToAbsl(verb.name), ": ", ToAbsl(verb.operands[operands.size()]), " is missing"));
   }
-  if (operands.size() > verb.operands.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(ToAbsl(verb.name), ": '",
-                                                   ToAbsl(operands[verb.operands.size()]),
-                                                   "' is one argument too many"));
+  const size_t operands_max = verb.operands.size() + verb.more_operands.size();
+  if (operands.size() > operands_max) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        ToAbsl(verb.name), ": '", ToAbsl(operands[operands_max]), "' is one argument too many"));
   }
   return absl::OkStatus();
 }
@@ -113,6 +113,10 @@ absl::StatusOr<Arguments> ParseArguments(const VerbSpec& verb,
 std::string UsageLine(const VerbSpec& verb) {
   std::string line = absl::StrCat("millrace ", ToAbsl(verb.name));
   for (const std::string_view operand : verb.operands) absl::StrAppend(&line, " ", ToAbsl(operand));
+  for (const std::string_view operand : verb.more_operands) {
+    absl::StrAppend(&line, " [", ToAbsl(operand));
+  }
+  line.append(verb.more_operands.size(), ']');
   for (const OptionSpec& option : verb.options) {
     absl::StrAppend(&line, " [", OptionWord(option), "]");
   }

@@ -27,6 +27,7 @@ struct VerbSpec {
   std::string_view summary;                // One line.
   std::string_view details;                // More lines for --help, or empty.
   std::vector<OptionSpec> options;
+  std::vector<std::string_view> more_operands;  // May follow, the first of them first.
 };
 
 // The words behind a verb, told apart. Value; views into the words.

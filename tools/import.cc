@@ -13,6 +13,7 @@
 #include "millrace/tools/deb822_reader.h"
 #include "millrace/tools/import_progress.h"
 #include "millrace/tools/import_writer.h"
+#include "millrace/tools/index_build.h"
 #include "millrace/tools/input.h"
 #include "millrace/tools/ndjson_reader.h"
 #include "millrace/tools/open_store.h"
@@ -30,6 +31,7 @@ struct ImportOptions {
   bool skips_bad = false;
   bool is_verbose = false;
   IdRule id_rule = IdRule::OfField("id");
+  std::string_view rebuilt_index;  // Or empty.
 };
 
 absl::StatusOr<bool> Choice(const Arguments& arguments, std::string_view option,
@@ -54,7 +56,8 @@ absl::StatusOr<ImportOptions> ReadOptions(const Arguments& arguments) {
                        .skips_bad = *skips_bad,
                        .is_verbose = arguments.Has("verbose"),
                        // A field name of a stanza has no colon; one of JSON may.
-                       .id_rule = *is_deb822 ? IdRule::OfJoinedFields(id) : IdRule::OfField(id)};
+                       .id_rule = *is_deb822 ? IdRule::OfJoinedFields(id) : IdRule::OfField(id),
+                       .rebuilt_index = arguments.Value("rebuild").value_or("")};
 }
 
 std::unique_ptr<RecordReader> MakeReader(const ImportOptions& options, const Input& input) {
@@ -140,6 +143,9 @@ ExitCode RunImport(const Arguments& arguments, Console& console) {
   const absl::StatusOr<OpenedCollection> opened =
       OpenOrCreateCollection(arguments.operands[0], arguments.operands[1], Workload::kBulk);
   if (!opened.ok()) return Fail(console, "import", opened.status());
+  absl::StatusOr<storage::TaskId> rebuild = storage::TaskId{0};
+  if (!options->rebuilt_index.empty()) rebuild = ScheduleRebuild(*opened, options->rebuilt_index);
+  if (!rebuild.ok()) return Fail(console, "import", rebuild.status());
   const std::unique_ptr<RecordReader> reader = MakeReader(*options, *input);
   ImportWriter writer(*opened->engine, opened->collection);
   ImportProgress progress(
@@ -154,6 +160,7 @@ ExitCode RunImport(const Arguments& arguments, Console& console) {
   if (absl::Status s = writer.Finish(); failure.ok()) failure = s;
   acknowledgements.Tell(writer.committed_count());
   progress.Finish(writer.committed_count(), options->skips_bad ? run.bad_count : 0);
+  if (*rebuild != 0 && failure.ok()) failure = AwaitBuild(*opened->engine, *rebuild);
   // So that closing the store has nothing left to wait for. What is not flushed is in the log.
   opened->engine->Flush().Wait(kFlushTimeout).IgnoreError();
   if (!failure.ok()) {

@@ -1,10 +1,7 @@
 // index create, list, rebuild, drop; find: indexes.
 
-#include <unistd.h>
-
 #include <array>
 #include <cstdint>
-#include <iostream>
 #include <limits>
 #include <map>
 #include <optional>
@@ -16,6 +13,7 @@
 
 #include "millrace/tools/build_progress_bar.h"
 #include "millrace/tools/document_line.h"
+#include "millrace/tools/index_build.h"
 #include "millrace/tools/open_store.h"
 #include "millrace/tools/verbs.h"
 
@@ -82,18 +80,9 @@ absl::StatusOr<T> Choose(const Arguments& arguments, std::string_view option,
                                                  "' is none of the choices; see --help"));
 }
 
-// Waits, and shows how far it is.
-ExitCode AwaitBuild(Engine& engine, storage::TaskId task, std::string_view doing,
-                    Console& console) {
-  BuildProgressBar bar(SystemClock(), std::cerr, ::isatty(STDERR_FILENO) == 1);
-  const absl::StatusOr<storage::BuildResult> result = engine.WaitForBuild(
-      task, absl::InfiniteDuration(), [&](const BuildProgress& progress) { bar.Update(progress); });
-  if (!result.ok()) {
-    bar.Clear();
-    return Fail(console, doing, result.status());
-  }
-  bar.Finish(*result);
-  return ExitCode::kOk;
+ExitCode Await(Engine& engine, storage::TaskId task, std::string_view doing, Console& console) {
+  const absl::Status status = AwaitBuild(engine, task);
+  return status.ok() ? ExitCode::kOk : Fail(console, doing, status);
 }
 
 std::string StateOf(const Engine& engine, const storage::IndexInfo& index) {
@@ -124,7 +113,7 @@ ExitCode RunIndexCreate(const Arguments& arguments, Console& console) {
       opened->engine->CreateIndex(opened->collection, OptionsOf(arguments));
   if (!defined.ok()) return Fail(console, "index create", defined.status());
   if (defined->complete) return ExitCode::kOk;
-  return AwaitBuild(*opened->engine, defined->build, "index create", console);
+  return Await(*opened->engine, defined->build, "index create", console);
 }
 
 ExitCode RunIndexRebuild(const Arguments& arguments, Console& console) {
@@ -144,16 +133,10 @@ ExitCode RunIndexRebuild(const Arguments& arguments, Console& console) {
   const absl::StatusOr<OpenedCollection> opened =
       OpenExistingCollection(arguments.operands[0], arguments.operands[1]);
   if (!opened.ok()) return Fail(console, "index rebuild", opened.status());
-  const absl::StatusOr<storage::Snapshot> snapshot =
-      opened->engine->TakeSnapshot("millrace command");
-  if (!snapshot.ok()) return Fail(console, "index rebuild", snapshot.status());
-  const absl::StatusOr<storage::IndexDefinition> index =
-      snapshot->FindIndex(opened->collection, arguments.operands[2]);
-  if (!index.ok()) return Fail(console, "index rebuild", index.status());
-  const absl::StatusOr<storage::IndexTask> task = opened->engine->ScheduleBuild(
-      {.index = index->id, .source = *source, .duplicates = *duplicates});
+  const absl::StatusOr<storage::TaskId> task = ScheduleRebuild(
+      *opened, arguments.operands[2], {.source = *source, .duplicates = *duplicates});
   if (!task.ok()) return Fail(console, "index rebuild", task.status());
-  return AwaitBuild(*opened->engine, task->id, "index rebuild", console);
+  return Await(*opened->engine, *task, "index rebuild", console);
 }
 
 ExitCode RunIndexDrop(const Arguments& arguments, Console& console) {

@@ -18,6 +18,7 @@ ExitCode RunStat(const Arguments& arguments, Console& console);
 ExitCode RunIndexCreate(const Arguments& arguments, Console& console);
 ExitCode RunIndexList(const Arguments& arguments, Console& console);
 ExitCode RunIndexRebuild(const Arguments& arguments, Console& console);
+ExitCode RunIndexAudit(const Arguments& arguments, Console& console);
 ExitCode RunIndexDrop(const Arguments& arguments, Console& console);
 ExitCode RunFind(const Arguments& arguments, Console& console);
 ExitCode RunLink(const Arguments& arguments, Console& console);

@@ -20,6 +20,20 @@ absl::StatusOr<Arguments> Parse(const std::vector<std::string_view>& words) {
   return ParseArguments(kVerb, words);
 }
 
+TEST(CommandLineTest, OperandsThatMayFollow) {
+  const VerbSpec verb = {.name = "audit", .operands = {"STORE"}, .more_operands = {"A", "B"}};
+  EXPECT_EQ(UsageLine(verb), "millrace audit STORE [A [B]]");
+  EXPECT_FALSE(ParseArguments(verb, std::vector<std::string_view>{}).ok());
+  for (const std::vector<std::string_view>& words :
+       {std::vector<std::string_view>{"s"}, std::vector<std::string_view>{"s", "a"},
+        std::vector<std::string_view>{"s", "a", "b"}}) {
+    EXPECT_EQ(ParseArguments(verb, words)->operands, words);
+  }
+  EXPECT_EQ(
+      ParseArguments(verb, std::vector<std::string_view>{"s", "a", "b", "c"}).status().message(),
+      "audit: 'c' is one argument too many");
+}
+
 TEST(CommandLineTest, OptionsTakeTheirValueBothWaysAndAnywhere) {
   const std::vector<std::vector<std::string_view>> same = {
       {"--prefix=a", "--limit=5", "s", "c"},

@@ -16,6 +16,7 @@
 #include "tools/command_process.h"
 
 #include "millrace/storage/document.h"
+#include "millrace/storage/environment.h"
 #include "millrace/tools/exit_code.h"
 
 namespace millrace {
@@ -323,6 +324,65 @@ TEST_F(CommandTest, ADamagedRecordIsNamedAndTheRestIsRead) {
   Expect({"get", store_, "c", "good"}, ExitCode::kOk, "{\"a\":\"thread\"}\n");
   Expect({"delete", store_, "c", "bad"}, ExitCode::kOk, "");
   Expect({"scan", store_, "c"}, ExitCode::kOk, "{\"_id\":\"good\",\"a\":\"thread\"}\n");
+}
+
+TEST_F(CommandTest, AuditTellsHealthyFromWrongAndRepairs) {
+  Expect({"put", store_, "people", "ada", R"({"name":"Ada","age":36})"}, ExitCode::kOk, "");
+  Expect({"put", store_, "people", "alan", R"({"name":"Alan","age":41})"}, ExitCode::kOk, "");
+  ASSERT_EQ(Run({"index", "create", store_, "people", "age"}).exit_code, 0);
+  const std::string healthy =
+      "records  people  2 examined, healthy\nmulti index  people.age  2 examined, healthy\n";
+  Expect({"index", "audit", store_}, ExitCode::kOk, healthy);
+  {
+    auto environment = storage::Environment::Open(
+        {.directory = store_, .create_if_missing = false, .quota_bytes = uint64_t{1} << 30});
+    ASSERT_TRUE(environment.ok()) << environment.status();
+    const auto permit = (*environment)->TakeWritePermit();
+    auto write = (*environment)->BeginWrite(*permit);
+    std::string last;
+    {
+      storage::Cursor entry = write->NewCursor(storage::TreeId::kIndex);
+      entry.SeekLast();
+      ASSERT_TRUE(entry.Valid());
+      last = std::string(entry.key());
+    }
+    ASSERT_TRUE(*write->Delete(storage::TreeId::kIndex, last));
+    ASSERT_TRUE(write->Commit().ok());
+  }
+  const CommandResult wrong = Run({"index", "audit", store_, "people", "age"});
+  EXPECT_EQ(wrong.exit_code, static_cast<int>(ExitCode::kBadData));
+  EXPECT_EQ(wrong.out, "multi index  people.age  1 examined, 1 missing\n");
+  EXPECT_THAT(wrong.err, HasSubstr("people.age: record 'alan', value 41: there is no entry"));
+  const CommandResult json = Run({"index", "audit", store_, "--json"});
+  EXPECT_EQ(json.exit_code, static_cast<int>(ExitCode::kBadData));
+  EXPECT_THAT(json.out, AllOf(HasSubstr("\"healthy\":false"), HasSubstr("\"complete\":true"),
+                              HasSubstr("\"missing\":1")));
+  Expect({"index", "audit", store_, "--repair"}, ExitCode::kOk,
+         "repaired  multi index  people.age  1 put, 0 removed, 0 left as they are\n" + healthy);
+  Expect({"index", "audit", store_, "--repair"}, ExitCode::kOk, healthy);
+  Expect({"find", store_, "people", "age", "41"}, ExitCode::kOk,
+         std::string(R"({"_id":"alan","age":41,"name":"Alan"})") + "\n");
+  ExpectFailure({"index", "audit", store_, "none"}, ExitCode::kNotFound, "no collection 'none'");
+  ExpectFailure({"index", "audit", store_, "people", "x"}, ExitCode::kNotFound, "no index 'x'");
+}
+
+// What is not checked is said, and a repair does not choose between records.
+TEST_F(CommandTest, AuditSaysWhatItDidNotCheckAndWhatItCannotRepair) {
+  for (const char* id : {"a", "b"}) {
+    Expect({"put", store_, "people", id, R"({"mail":"x"})"}, ExitCode::kOk, "");
+  }
+  EXPECT_NE(Run({"index", "create", store_, "people", "mail", "--unique"}).exit_code, 0);
+  Expect({"index", "audit", store_, "people", "mail"}, ExitCode::kOk,
+         "unique index  people.mail  NOT CHECKED: it was never built\n");
+  EXPECT_THAT(Run({"index", "audit", store_, "--json"}).out, HasSubstr("\"complete\":false"));
+  ASSERT_EQ(Run({"index", "rebuild", store_, "people", "mail", "--duplicates=lowest-id"}).exit_code,
+            0);
+  const CommandResult duplicate = Run({"index", "audit", store_, "people", "mail", "--repair"});
+  EXPECT_EQ(duplicate.exit_code, static_cast<int>(ExitCode::kBadData));
+  EXPECT_EQ(duplicate.out,
+            "repaired  unique index  people.mail  0 put, 0 removed, 1 left as they are\n"
+            "unique index  people.mail  1 examined, 1 duplicate\n");
+  EXPECT_THAT(duplicate.err, HasSubstr("record 'b', value \"x\": record 'a' has it, too"));
 }
 
 TEST_F(CommandTest, OutputThatCannotBeWrittenIsAFailure) {
