@@ -156,7 +156,26 @@ void DerivedCheck::Entry(std::string_view key) {
   const absl::StatusOr<IndexEntry> entry = DecodeIndexEntry(key);
   if (!entry.ok() || entry->branch != kTrunk) return;
   const auto index = indexes_.find(entry->index);
-  if (index != indexes_.end() && index->second.live == entry->generation) entries_.Found(key);
+  if (index == indexes_.end() || index->second.live != entry->generation) return;
+  entries_.Found(key);
+  if (naming_ && index->second.definition->unique()) NoteOwner(key, *entry);
+}
+
+// Behind all records: an entry that one of them bears out, of a value that another has, too.
+void DerivedCheck::NoteOwner(std::string_view key, const IndexEntry& entry) {
+  const std::string_view group = key.substr(0, key.size() - entry.id.size());
+  if (entries_.HasDifference(group) && !entries_.IsDifference(key)) owned_.emplace(group);
+}
+
+// A build of a unique index may have been told to leave out all but one of those that share a
+// value. Where an entry holds a part of the value only, they need not share it.
+bool DerivedCheck::IsLeftOut(std::string_view key, const IndexEntry& entry,
+                             const IndexDefinition& index) const {
+  std::string_view rest = entry.value;
+  IndexValue value;
+  bool cut = false;
+  return index.unique() && ConsumeIndexValue(&rest, &value, &cut) && !cut &&
+         owned_.count(key.substr(0, key.size() - entry.id.size())) != 0;
 }
 
 void DerivedCheck::Expect(const Index& index, std::string_view owner, std::string_view value,
@@ -179,6 +198,13 @@ void DerivedCheck::NameEntry(std::string_view key, bool missing) {
   // What a damaged row would have held, nobody knows.
   if (unreadable_.count(RecordKey(index.collection, entry->id)) != 0) return;
   if (index.scoped() && link_is_unreadable_) return;
+  if (missing && IsLeftOut(key, *entry, index)) {
+    context_.report().notes.push_back(
+        absl::StrCat("index '", index.name, "' of collection ", index.collection, ": record ",
+                     Quoted(entry->id), " has the unique value ", EntryValueText(entry->value),
+                     ", which the index gives to another record that has it, too"));
+    return;
+  }
   const std::string owner =
       index.scoped() ? absl::StrCat(" under owner ", Quoted(entry->owner)) : "";
   context_.Damage(absl::StrCat(

@@ -13,6 +13,7 @@
 #include "absl/functional/function_ref.h"
 
 #include "millrace/storage/index_definition.h"
+#include "millrace/storage/index_entry.h"
 #include "millrace/storage/key_ledger.h"
 #include "millrace/storage/tree_check.h"
 #include "millrace/storage/tree_id.h"
@@ -55,6 +56,8 @@ class DerivedCheck {
   void Entry(std::string_view key);
   void Expect(const Index& index, std::string_view owner, std::string_view value,
               std::string_view id);
+  void NoteOwner(std::string_view key, const IndexEntry& entry);
+  bool IsLeftOut(std::string_view key, const IndexEntry& entry, const IndexDefinition& index) const;
   void NameEntry(std::string_view key, bool missing);
   void NameLink(std::string_view key, bool missing);
 
@@ -71,6 +74,8 @@ class DerivedCheck {
   absl::flat_hash_map<std::string, std::vector<ScopedValue>> scoped_;  // By the record's key.
   std::set<std::string, std::less<>> unreadable_;  // Keys of records that are damaged.
   bool link_is_unreadable_ = false;
+  // What entries of unique indexes begin with, up to the id, that another record may want, too.
+  std::set<std::string, std::less<>> owned_;
 
   std::string row_key_;
   std::string entry_;

@@ -28,6 +28,11 @@ bool KeyLedger::balanced() const {
   return std::all_of(sums_.begin(), sums_.end(), [](uint64_t sum) { return sum == 0; });
 }
 
+bool KeyLedger::HasDifference(std::string_view prefix) const {
+  const auto difference = differences_.lower_bound(prefix);
+  return difference != differences_.end() && difference->first.starts_with(prefix);
+}
+
 void KeyLedger::ForEachDifference(
     absl::FunctionRef<void(std::string_view key, bool missing)> each) const {
   for (const auto& [key, count] : differences_) each(key, count > 0);

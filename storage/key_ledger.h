@@ -28,6 +28,9 @@ class KeyLedger {
   bool IsSuspect(std::string_view key) const;
   // Both sides follow once more.
   void BeginNaming() { naming_ = true; }
+  // Meanwhile: whether, so far, a key is one side's only; or one that begins so.
+  bool IsDifference(std::string_view key) const { return differences_.count(key) != 0; }
+  bool HasDifference(std::string_view prefix) const;
   // Behind that, in the order of the keys: each that only one side has.
   void ForEachDifference(absl::FunctionRef<void(std::string_view key, bool missing)> each) const;
 

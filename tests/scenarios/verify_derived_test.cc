@@ -60,6 +60,24 @@ TEST_F(WrongDerivedRowsTest, EntryThatNoRecordHasIsNamed) {
             Not(HasSubstr("p5"))));
 }
 
+// A build may have been told to leave it out, and nothing is lost.
+TEST_F(WrongDerivedRowsTest, RecordThatSharesAUniqueValueNeedsNoEntry) {
+  EXPECT_EQ(DamageOf([&](WriteTransaction& write) {
+              PutRecord(
+                  write, TreeId::kRecords, RecordKey(people_.id, "p40"),
+                  {.version = 7,
+                   .payload = testing::Json(R"({"name":"n4","city":5,"badge":"b40"})").bytes()});
+              Delete(write, TreeId::kIndex, Entry(name_, std::string("n40"), "p40"));
+            }),
+            "");
+  EXPECT_THAT(DamageOf([&](WriteTransaction& write) {
+                Delete(write, TreeId::kIndex, Entry(name_, std::string("n5"), "p5"));
+                Put(write, TreeId::kIndex, Entry(name_, std::string("n5"), "p6"), "");
+              }),
+              AllOf(HasSubstr("record 'p5' has the value \"n5\" and no entry"),
+                    HasSubstr("there is an entry for record 'p6'")));
+}
+
 TEST_F(WrongDerivedRowsTest, StagedLinksHaveNoEntryInAScopedIndex) {
   EXPECT_THAT(DamageOf([&](WriteTransaction& write) {
                 Put(write, TreeId::kIndex, Entry(badge_, std::string("b7"), "p7", "t0"), "");
