@@ -5,6 +5,9 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+
+// A call into the library costs as much as the checksum of a small record.
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 namespace millrace::storage {
