@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -32,6 +33,9 @@ class BuildHost {
   // now; and from now on, unique values are claimed in the building one, too.
   virtual void FenceBuild(Then<FlushReceipt> then) = 0;
   virtual void Enforce(const storage::GenerationState& state) = 0;
+
+  // How many bytes of rows a transaction of the Writer's should write now: see Pacing.
+  virtual uint64_t TransactionBytesMax() const = 0;
 
   virtual absl::StatusOr<storage::Snapshot> TakeSnapshot() = 0;
   virtual MonotonicTime Now() const = 0;

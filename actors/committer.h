@@ -45,9 +45,9 @@ namespace millrace {
 //   Fails: a log write or sync that fails answers its group "outcome unknown", closes the door and
 //         escalates; it is never tried again. A flush that comes back failed makes the engine
 //         Degraded: it is kept, and sent again by a probe or by Resume.
-class Committer final
-    : public Actor<Committer, Commit, DefineCollection, DefineIndex, DropIndex, DefineRelation,
-                   MarkGenerations, FindOutcome, Fence, Drain, Resume, Answer<FlushPublished>> {
+class Committer final : public Actor<Committer, Commit, DefineCollection, DefineIndex, DropIndex,
+                                     DefineRelation, MarkGenerations, FindOutcome, Fence, EndFences,
+                                     Drain, Resume, Answer<FlushPublished>> {
  public:
   struct Options {
     absl::Duration sync_interval;
@@ -103,6 +103,7 @@ class Committer final
   void Handle(MarkGenerations mark, Reply<Marked> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(FindOutcome find, Reply<CommitOutcome> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(Fence fence, Reply<FlushReceipt> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
+  void Handle(EndFences end, Reply<FlushReceipt> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(Drain drain, Reply<FlushReceipt> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(Resume resume, Reply<FlushReceipt> reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);
   void Handle(Answer<FlushPublished> answer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(owner_);

@@ -40,6 +40,18 @@ void Committer::Handle(Fence fence, Reply<FlushReceipt> reply) {
   waiters_.emplace(version, std::move(reply));
 }
 
+void Committer::Handle(EndFences /*end*/, Reply<FlushReceipt> reply) {
+  for (auto waiter = waiters_.begin(); waiter != waiters_.end();) {
+    if (waiter->second.asker() != reply.asker()) {
+      ++waiter;
+      continue;
+    }
+    waiter->second.Send(absl::CancelledError("who asked for this fence stops"));
+    waiter = waiters_.erase(waiter);
+  }
+  reply.Send(Published());
+}
+
 void Committer::Handle(Drain /*drain*/, Reply<FlushReceipt> reply) {
   if (!log_failure_.ok()) return reply.Send(log_failure_);
   Version version = flights_.empty() ? storage::kNoVersion : flights_.back().job.last_version;

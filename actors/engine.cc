@@ -247,6 +247,7 @@ void Engine::Parts::BuildRebuilder(std::string_view directory) {
                             .runs = storage::RunDirectory(
                                 files, storage::JoinPath(directory, storage::kRunsDirectoryName)),
                             .board = builds,
+                            .pacing = pacing,
                             .committer = *committer,
                             .writer = *writer});
   committer->RingAfterPublish(*rebuilder);

@@ -16,8 +16,11 @@ using storage::TaskEvent;
 using storage::TaskState;
 using Kind = storage::TaskEvent::Kind;
 
-// Slices at the Writer, so that it never waits for the next one.
+// Slices at the Writer, so that it never waits for the next one. Together they make a transaction
+// of the size that is wanted while clients commit.
 constexpr size_t kSlicesMax = 4;
+// Below this a slice is mostly its task's row.
+constexpr size_t kSliceBytesMin = size_t{4} << 10;
 // A kill at any time costs the scan a sixteenth of its work.
 constexpr uint64_t kRunsPerSource = 16;
 
@@ -183,7 +186,8 @@ void IndexBuild::OpenMerge() {
 // One slice; the last one says so, and is sent even if it is empty.
 void IndexBuild::Merge() {
   if (slices_under_way_ >= kSlicesMax) return;
-  absl::StatusOr<storage::EntryBatch> entries = merge_->Read(slice_batch_.rows());
+  absl::StatusOr<storage::EntryBatch> entries = merge_->Read(
+      slice_batch_.rows(), std::max(host_.TransactionBytesMax() / kSlicesMax, kSliceBytesMin));
   if (!entries.ok()) return host_.Trouble(entries.status());
   ApplyEntries slice{.definition = plan_->definition,
                      .task = task_.id,

@@ -3,11 +3,6 @@
 #include <utility>
 
 namespace millrace {
-namespace {
-
-constexpr size_t kBatchBytesMax = size_t{1} << 20;
-
-}  // namespace
 
 absl::StatusOr<IndexMerge> IndexMerge::Open(storage::RunDirectory& directory, storage::TaskId task,
                                             const storage::ResumePoint& resume) {
@@ -22,13 +17,13 @@ absl::StatusOr<IndexMerge> IndexMerge::Open(storage::RunDirectory& directory, st
   return IndexMerge(*std::move(merge), resume.merged_entry_count);
 }
 
-absl::StatusOr<storage::EntryBatch> IndexMerge::Read(size_t row_max) {
+absl::StatusOr<storage::EntryBatch> IndexMerge::Read(size_t row_max, size_t bytes_max) {
   storage::EntryBatch batch;
   // Versions of one key go together: a cursor that is a key can resume only behind all of them.
   for (; merge_.Valid(); merge_.Next()) {
     const storage::RunEntry entry = merge_.entry();
     const bool same_key = entry.key == last_key_;
-    if (!same_key && (batch.size() >= row_max || batch.bytes() >= kBatchBytesMax)) break;
+    if (!same_key && (batch.size() >= row_max || batch.bytes() >= bytes_max)) break;
     ++entry_count_;
     if (same_key && entry.version == last_version_) continue;
     batch.Add(entry);

@@ -23,9 +23,10 @@ class IndexMerge {
   static absl::StatusOr<IndexMerge> Open(storage::RunDirectory& directory, storage::TaskId task,
                                          const storage::ResumePoint& resume);
 
-  // The next entries, at most `row_max` of at most about 1 MiB; what was read twice comes once.
+  // The next entries, at most `row_max` of at most about `bytes_max`; what was read twice comes
+  // once.
   // Storage::IsBadRun says that the source must be read again.
-  absl::StatusOr<storage::EntryBatch> Read(size_t row_max);
+  absl::StatusOr<storage::EntryBatch> Read(size_t row_max, size_t bytes_max);
   bool done() const { return !merge_.Valid(); }
   // Entries of the runs that were given out, since the resume point's.
   uint64_t entry_count() const { return entry_count_; }

@@ -71,6 +71,7 @@ Rebuilder::Rebuilder(const ActorOptions& actor_options, const Options& options,
       options_(options),
       source_(neighbours.source),
       board_(neighbours.board),
+      pacing_(neighbours.pacing),
       runs_(neighbours.runs),
       committer_(neighbours.committer, kCommitterCredits, this),
       writer_(neighbours.writer, kWriterCredits, this),
@@ -162,6 +163,8 @@ void Rebuilder::OnTimer(TimerId /*timer*/) {
 // Work is kept: what was read so far becomes a run, and the build goes on in the next life.
 void Rebuilder::OnClosing() {
   stopping_ = true;
+  committer_.Clear();
+  committer_.Ask(EndFences{}, Await<FlushReceipt>([](const absl::StatusOr<FlushReceipt>&) {}));
   if (build_ == nullptr) return;
   if (const absl::Status status = build_->KeepRun(); !status.ok()) {
     LOG(WARNING) << "Rebuilder: what was read last will be read again: " << status;

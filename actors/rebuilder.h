@@ -17,6 +17,7 @@
 #include "millrace/actors/committer.h"
 #include "millrace/actors/index_build.h"
 #include "millrace/actors/index_status.h"
+#include "millrace/actors/pacing.h"
 #include "millrace/actors/retired_generations.h"
 #include "millrace/actors/writer.h"
 #include "millrace/messages/fence.h"
@@ -62,6 +63,7 @@ class Rebuilder final
     storage::Snapshot::Source source;
     storage::RunDirectory runs;
     BuildBoard& board;
+    const Pacing& pacing;
     Committer& committer;
     Writer& writer;
   };
@@ -99,6 +101,7 @@ class Rebuilder final
   void Remove(RemoveEntries entries, Then<GenerationsRetired> then) override;
   void FenceBuild(Then<FlushReceipt> then) override;
   void Enforce(const storage::GenerationState& state) override;
+  uint64_t TransactionBytesMax() const override { return pacing_.BytesMax(); }
   absl::StatusOr<storage::Snapshot> TakeSnapshot() override;
   MonotonicTime Now() const override { return clock().Now(); }
   void Show(const BuildProgress& progress) override { board_.Show(progress); }
@@ -179,6 +182,7 @@ class Rebuilder final
   const Options options_;
   const storage::Snapshot::Source source_;
   BuildBoard& board_;
+  const Pacing& pacing_;
 
   // Touched only on the Rebuilder thread.
   storage::RunDirectory runs_ ABSL_GUARDED_BY(owner_);

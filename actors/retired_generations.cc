@@ -1,5 +1,6 @@
 #include "millrace/actors/retired_generations.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -13,8 +14,10 @@ using storage::Generation;
 using storage::IndexId;
 using storage::TreeId;
 
-// So many entries are deleted by one slice: a few milliseconds of the Writer's time.
+// So many entries are deleted by one slice, a few milliseconds of the Writer's time, or fewer
+// while clients commit; but as many as lie in a page.
 constexpr size_t kDeletedMax = 4'000;
+constexpr size_t kDeletedBytesMin = size_t{4} << 10;
 
 }  // namespace
 
@@ -62,10 +65,11 @@ absl::StatusOr<DeleteEntries> RetiredGenerations::Read(const Id& id,
   if (!state.ok()) return state.status();
   if (!state->IsRetired(id.second)) return absl::NotFoundError("");
   DeleteEntries remove{.definition = definition, .generation = id.second};
+  const size_t bytes_max = std::max(host_.TransactionBytesMax(), kDeletedBytesMin);
   const std::string prefix = storage::IndexGenerationPrefix(storage::kTrunk, id.first, id.second);
   storage::Cursor row = transaction->NewCursor(TreeId::kIndex);
   for (row.Seek(prefix); row.Valid() && row.key().starts_with(prefix); row.Next()) {
-    if (remove.entries.size() == kDeletedMax) return remove;
+    if (remove.entries.size() == kDeletedMax || remove.entries.bytes() >= bytes_max) return remove;
     remove.entries.Add({.key = row.key()});
   }
   if (!row.status().ok()) return row.status();

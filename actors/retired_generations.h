@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <utility>
 #include <vector>
@@ -29,6 +30,8 @@ class RetiredGenerations {
     virtual void FenceRetired(absl::AnyInvocable<void(absl::StatusOr<FlushReceipt>)> then) = 0;
     virtual void Delete(DeleteEntries remove,
                         absl::AnyInvocable<void(absl::StatusOr<GenerationsRetired>)> then) = 0;
+    // How many bytes of rows a transaction of the Writer's should write now: see Pacing.
+    virtual uint64_t TransactionBytesMax() const = 0;
     // There is more to do: Work, after requests were handled; or after a while, for it failed.
     virtual void WorkAgain() = 0;
     virtual void WorkLater(const absl::Status& cause) = 0;

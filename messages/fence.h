@@ -32,6 +32,13 @@ struct Fence {
   storage::Version version = storage::kNoVersion;
 };
 
+// From an actor that stops: its fences that are not answered yet are, with Cancelled, for what it
+// would do behind them is left to the next life. So no maintenance waits for the last flush.
+// Answered with what is published.
+struct EndFences {
+  using ReplyType = FlushReceipt;
+};
+
 // Asks the Committer to answer once everything is published that is rotated now, or that a fence
 // waits for. Rotates nothing itself, and waits for no flush that comes later. Errors: as for Fence.
 struct Drain {

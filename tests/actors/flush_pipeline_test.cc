@@ -29,6 +29,25 @@ class FlushPipelineTest : public ::testing::Test, protected testing::FencedPipel
   }
 };
 
+struct Begin {};
+
+// Asks for a fence, and stops without waiting for it.
+class Maintainer final : public Actor<Maintainer, Begin, Answer<FlushReceipt>> {
+ public:
+  Maintainer(const ActorOptions& options, Committer& committer)
+      : Actor(options), committer_(committer, 2, this) {}
+
+  std::vector<absl::Status> answers;
+
+ private:
+  friend Actor;
+  void Handle(Begin /*begin*/) { committer_.Ask(Fence{}, ReplyTo<FlushReceipt>(1)); }
+  void Handle(Answer<FlushReceipt> answer) { answers.push_back(answer.result.status()); }
+  void OnClosing() { committer_.Ask(EndFences{}, ReplyTo<FlushReceipt>(2)); }
+
+  Link<Committer> committer_;
+};
+
 TEST_F(FlushPipelineTest, TwoStreamsRunAtOnceAndArePublishedInRotateOrder) {
   StartWith(2);
   HoldStreamers();
@@ -250,6 +269,28 @@ TEST_F(FlushPipelineTest, WhoAskedForItIsRungAfterEveryPublication) {
   PutAndFence("a", 1);
   EXPECT_EQ(listener.rings, 2);
   driver_.reset();
+}
+
+// The last flush of an engine that stops may take long; who would go on behind it need not stay.
+TEST_F(FlushPipelineTest, ActorThatStopsEndsItsOwnFencesAlone) {
+  Start(NeverRotate());
+  Maintainer maintainer(Named("maintainer"), *committer_);
+  ASSERT_TRUE(driver_->Start(maintainer).ok());
+  HoldStreamers();
+  Pending<FlushReceipt> client = PutAndFence("a", 1);
+  ASSERT_TRUE(maintainer.Tell(Begin{}).ok());
+  driver_->StepUntilIdle();
+  EXPECT_THAT(maintainer.answers, ::testing::IsEmpty());
+  maintainer.Close(CloseMode::kDrain);
+  driver_->StepUntilIdle();
+  ASSERT_EQ(maintainer.answers.size(), 2u);
+  EXPECT_TRUE(absl::IsCancelled(maintainer.answers[0])) << maintainer.answers[0];
+  EXPECT_TRUE(maintainer.answers[1].ok()) << maintainer.answers[1];
+  EXPECT_EQ(maintainer.Status().state, ActorState::kStopped);
+  driver_->Join(maintainer);
+  EXPECT_FALSE(client.ready());
+  for (size_t i = 0; i < streamers_.size(); ++i) Release(i);
+  EXPECT_TRUE(client.Wait().ok());
 }
 
 }  // namespace

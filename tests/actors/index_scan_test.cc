@@ -107,7 +107,7 @@ class IndexScanTest : public ::testing::Test {
     absl::StatusOr<IndexMerge> merge = IndexMerge::Open(runs_, 1, resume);
     EXPECT_TRUE(merge.ok()) << merge.status();
     while (!merge->done()) {
-      const absl::StatusOr<storage::EntryBatch> batch = merge->Read(row_max);
+      const absl::StatusOr<storage::EntryBatch> batch = merge->Read(row_max, size_t{1} << 20);
       EXPECT_TRUE(batch.ok()) << batch.status();
       for (size_t i = 0; i < batch->size(); ++i) built.entries.push_back(Show((*batch)[i]));
     }
@@ -272,7 +272,7 @@ TEST_F(IndexScanTest, MergeGivesEachVersionOfAnEntryOnceAndResumesBehindAKey) {
   absl::StatusOr<IndexMerge> merge = IndexMerge::Open(runs_, 1, resume);
   const auto read = [&](size_t row_max) {
     std::string text;
-    const storage::EntryBatch batch = *merge->Read(row_max);
+    const storage::EntryBatch batch = *merge->Read(row_max, size_t{1} << 20);
     for (size_t i = 0; i < batch.size(); ++i) {
       absl::StrAppend(&text, std::string(batch[i].key), batch[i].version, " ");
     }
@@ -311,7 +311,7 @@ TEST_F(IndexScanTest, ManyRunsAreReducedToOne) {
   EXPECT_EQ(resume.runs[0].entry_count, 900u);
   absl::StatusOr<IndexMerge> merge = IndexMerge::Open(runs_, 1, resume);
   std::sort(all.begin(), all.end());
-  for (const std::string& key : all) ASSERT_EQ((*merge->Read(1))[0].key, key);
+  for (const std::string& key : all) ASSERT_EQ((*merge->Read(1, size_t{1} << 20))[0].key, key);
 }
 
 }  // namespace
