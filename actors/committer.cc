@@ -53,7 +53,7 @@ Committer::Committer(const ActorOptions& actor_options, const Options& options, 
       recent_outcomes_[commit.token] = commit.version;
   }
   for (const auto& commit : active_outcomes_) recent_outcomes_[commit.token] = commit.version;
-  current_.SetBuffers(l0_->buffers());
+  current_.SetBuffers(neighbours_.view.buffers());
 }
 
 absl::Status Committer::OnStart() {

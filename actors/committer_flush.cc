@@ -2,6 +2,7 @@
 // it when it hears that LMDB holds it. Here fences are answered, and here the engine is Degraded.
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -76,7 +77,6 @@ void Committer::Handle(Answer<FlushPublished> answer) {
   if (flight == flights_.end()) return;
   neighbours_.flush_metrics.abandoned.Add();
   flight->sent = false;
-  ++flight->job.attempt;
   if (!std::exchange(flight->returning, false)) {
     for (auto later = flight + 1; later != flights_.end(); ++later) later->returning = later->sent;
     Degrade(answer.result.status());
@@ -135,7 +135,7 @@ void Committer::FinishFlush(const FlushPublished& published) {
   neighbours_.flush_metrics.pending.Set(flights_.size());
   std::shared_ptr<const storage::L0Buffer> retired = l0_->DropOldest();
   for (Flight& flight : flights_) flight.carried_bytes += retired->bytes();
-  current_.SetBuffers(l0_->buffers());
+  current_.SetBuffers(neighbours_.view.buffers());
   flushed_version_.store(published.last_version, std::memory_order_relaxed);
   manifest_.store(published.manifest, std::memory_order_relaxed);
   const size_t streamer = published.sequence % neighbours_.streamers.size();
@@ -226,23 +226,31 @@ void Committer::MaybeRotate() {
 }
 
 // LMDB never gets ahead of the log on the disk: what is rotated is synced first. A sequence is
-// given only to what is sealed.
+// given only to what is sealed; without memory for that the buffer stays the active one.
 absl::Status Committer::Rotate() {
   if (absl::Status status = log_->Sync(); !status.ok()) {
     FailLog(status);
     return status;
   }
   const MonotonicTime begin = clock().Now();
+  try {
+    flights_.emplace_back();  // What may fail comes before anything is consumed.
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("no memory for another flush; it is tried again");
+  }
   absl::StatusOr<std::shared_ptr<const storage::L0Buffer>> sealed = l0_->Rotate();
-  if (!sealed.ok()) return sealed.status();
-  current_.SetBuffers(l0_->buffers());
-  flights_.push_back({.job = {.sequence = next_sequence_++,
-                              .first_version = active_first_version_,
-                              .last_version = log_->last_version(),
-                              .log_floor = log_->current_file(),
-                              .sealed = *std::move(sealed),
-                              .marks = catalog_.marks(),
-                              .outcomes = std::exchange(active_outcomes_, {})}});
+  if (!sealed.ok()) {
+    flights_.pop_back();
+    return sealed.status();
+  }
+  current_.SetBuffers(neighbours_.view.buffers());
+  flights_.back().job = {.sequence = next_sequence_++,
+                         .first_version = active_first_version_,
+                         .last_version = log_->last_version(),
+                         .log_floor = log_->current_file(),
+                         .sealed = *std::move(sealed),
+                         .marks = catalog_.marks(),
+                         .outcomes = std::exchange(active_outcomes_, {})};
   active_first_version_ = storage::kNoVersion;
   active_was_skipped_ = false;
   SendFlights();

@@ -34,8 +34,6 @@ namespace {
 
 using storage::Collection;
 
-constexpr uint32_t kStreamerRestartsMax = 1'000;
-
 // Of actors that no client waits for. When L0 fills up, clients wait, and leave them the cores.
 constexpr int kMaintenanceNiceness = 10;
 
@@ -193,13 +191,11 @@ void Engine::Parts::BuildActors(storage::WritePermit permit, Recovered recovered
   writer = std::make_unique<Writer>(Tuned({.name = "writer", .niceness = kMaintenanceNiceness}),
                                     *environment, std::move(permit), pacing, health);
   for (uint32_t i = 1; i <= options.pending_flushes_max; ++i) {
-    // The finalizer counts what fails; a streamer is always worth another try.
-    Supervision supervision = Supervision::Restart(kStreamerRestartsMax);
-    supervision.backoff_max = absl::Milliseconds(100);
-    streamers.push_back(std::make_unique<FlushStreamer>(Tuned({.name = absl::StrCat("streamer-", i),
-                                                               .supervision = supervision,
-                                                               .niceness = kMaintenanceNiceness}),
-                                                        *environment, *recovered.log));
+    streamers.push_back(
+        std::make_unique<FlushStreamer>(Tuned({.name = absl::StrCat("streamer-", i),
+                                               .supervision = FlushStreamer::Supervised(),
+                                               .niceness = kMaintenanceNiceness}),
+                                        *environment, *recovered.log));
   }
   finalizer = std::make_unique<FlushFinalizer>(
       Tuned({.name = "finalizer", .niceness = kMaintenanceNiceness}),

@@ -19,9 +19,15 @@ uint64_t NanosecondsOf(absl::Duration duration) {
   return static_cast<uint64_t>(absl::ToInt64Nanoseconds(duration));
 }
 
+// What a stream's result takes beside the sealed buffer, into which its rows point.
 uint64_t BytesOf(const std::vector<Slice>& slices) {
   uint64_t bytes = 0;
-  for (const Slice& slice : slices) bytes += sizeof(Slice) + slice.rows.size() * sizeof(RowChange);
+  for (const Slice& slice : slices) {
+    bytes += sizeof(Slice) + slice.rows.size() * sizeof(RowChange) +
+             slice.counts.size() * sizeof(CountDelta) +
+             slice.derived.size() * sizeof(DerivedChange) + slice.derived_keys.size() +
+             slice.cursor.size();
+  }
   return bytes;
 }
 
@@ -46,6 +52,9 @@ void FlushFinalizer::Handle(Rotated rotated, Reply<FlushPublished> reply) {
                                                       next_sequence_, ", which has failed")));
   }
   next_sequence_ = sequence + 1;
+  if (const auto given_back = next_attempts_.extract(sequence)) {
+    rotated.job.attempt = given_back.mapped();
+  }
   flights_.push_back({.job = std::move(rotated.job),
                       .reply = std::move(reply),
                       .due = clock().Now() + options_.stream_timeout});
@@ -220,6 +229,7 @@ void FlushFinalizer::FailAttempt(size_t index, const absl::Status& cause) {
 void FlushFinalizer::GiveBackFrom(size_t index, absl::Status cause) {
   next_sequence_ = flights_[index].job.sequence;
   for (size_t i = index; i < flights_.size(); ++i) {
+    next_attempts_[flights_[i].job.sequence] = flights_[i].job.attempt + 1;
     flights_[i].reply.Send(i == index ? cause
                                       : absl::AbortedError(absl::StrCat("flush ", next_sequence_,
                                                                         " before it has failed")));

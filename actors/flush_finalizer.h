@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -103,6 +104,8 @@ class FlushFinalizer final
   std::vector<std::unique_ptr<Link<FlushStreamer>>> streamers_ ABSL_GUARDED_BY(owner_);
   std::deque<Flight> flights_ ABSL_GUARDED_BY(owner_);  // In rotate order.
   uint64_t next_sequence_ ABSL_GUARDED_BY(owner_) = 0;  // Of the next rotation; 0: any.
+  // Of flushes that were given back, by sequence: an attempt's number is never used twice.
+  std::map<uint64_t, uint32_t> next_attempts_ ABSL_GUARDED_BY(owner_);
   uint64_t last_stream_ ABSL_GUARDED_BY(owner_) = 0;
   size_t under_way_ ABSL_GUARDED_BY(owner_) = 0;        // Slices of the first flight.
   absl::Status slice_failure_ ABSL_GUARDED_BY(owner_);  // The first of them.

@@ -9,6 +9,12 @@
 
 namespace millrace {
 
+Supervision FlushStreamer::Supervised() {
+  Supervision supervision = Supervision::Restart(/*restart_max=*/1'000);
+  supervision.backoff_max = absl::Milliseconds(100);
+  return supervision;
+}
+
 FlushStreamer::FlushStreamer(const ActorOptions& actor_options, storage::Environment& environment,
                              storage::CommitLog& log)
     : Actor(actor_options), environment_(environment), log_(log) {

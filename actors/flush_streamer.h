@@ -13,10 +13,15 @@ namespace millrace {
 //   In:   Stream from the FlushFinalizer, one at a time; Retired, PrepareLog from the Committer.
 //   Out:  one Reply per Stream.
 //   Blocks on: reads of LMDB, writes of log files that nobody uses yet.
-//   Fails: an error is the stream's reply; the finalizer lets it be tried again, by whichever
-//          streamer is free.
+//   Fails: an error is the stream's reply, and so is what it throws (memory is out), behind which
+//   it
+//          restarts; the finalizer lets the stream be tried again, by whichever streamer is free.
 class FlushStreamer final : public Actor<FlushStreamer, Stream, Retired, PrepareLog> {
  public:
+  // For its options. Whoever counts what fails is the finalizer, which degrades the engine; a
+  // streamer is always worth another try.
+  static Supervision Supervised();
+
   FlushStreamer(const ActorOptions& actor_options, storage::Environment& environment,
                 storage::CommitLog& log);
 

@@ -117,7 +117,7 @@ void SliceApplier::Committed() {
   durable_ = pending_;
   if (!published_l0_bytes_.has_value()) return;
   const auto used = static_cast<int64_t>(environment_.used_bytes());
-  environment_.quota().RecordFlush(*published_l0_bytes_, used - used_before_flush_);
+  environment_.quota().RecordFlush(*published_l0_bytes_, used - *used_before_flush_);
   published_l0_bytes_.reset();
 }
 
@@ -132,6 +132,11 @@ absl::Status SliceApplier::CheckNext(const ApplySlice& slice) const {
   const bool under_way = pending_.flush.has_value();
   const uint64_t sequence = under_way ? pending_.flush->sequence : pending_.head.id + 1;
   const uint64_t next_slice = under_way ? pending_.flush->next_slice : 0;
+  if (under_way && slice.sequence == sequence && slice.attempt < pending_.flush->attempt) {
+    return absl::AbortedError(absl::StrCat("flush ", sequence, " attempt ", slice.attempt,
+                                           " was given up: attempt ", pending_.flush->attempt,
+                                           " is under way"));
+  }
   if (slice.sequence == sequence && slice.slice.number == next_slice) return absl::OkStatus();
   return absl::AbortedError(absl::StrCat("flush ", slice.sequence, " slice ", slice.slice.number,
                                          " cannot be applied: L1 waits for flush ", sequence,
@@ -188,7 +193,9 @@ absl::Status SliceApplier::Publish(storage::WriteTransaction& transaction,
   }
   if (!status.ok()) return status;
   // Of a flush that an earlier life began, only a part would be measured.
-  if (slice.attempt == 1 && slice.sealed != nullptr) published_l0_bytes_ = slice.sealed->bytes();
+  if (used_before_flush_.has_value() && slice.sealed != nullptr) {
+    published_l0_bytes_ = slice.sealed->bytes();
+  }
   pending_.head = std::move(manifest);
   pending_.flush.reset();
   return absl::OkStatus();

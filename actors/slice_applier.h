@@ -54,8 +54,9 @@ class SliceApplier final : public Applier {
   storage::L1State pending_;  // With the open transaction.
   // As the open transaction has them; none: the index has no row.
   std::map<storage::IndexId, std::optional<storage::GenerationState>> generations_;
-  // For the quota's measured growth: of the flush under way, and what its publication will tell.
-  int64_t used_before_flush_ = 0;
+  // For the quota's measured growth: of the flush under way, if this life began it, and what its
+  // publication will tell.
+  std::optional<int64_t> used_before_flush_;
   std::optional<uint64_t> published_l0_bytes_;
 };
 

@@ -33,7 +33,7 @@ struct FlushPublished {
 // What one flush is. Value; shares the sealed buffers with the snapshots that read them.
 struct FlushJob {
   uint64_t sequence = 0;  // Dense, 1 is the first.
-  uint32_t attempt = 1;
+  uint32_t attempt = 1;   // Of the first stream; the finalizer counts on, also over Resume.
   storage::Version first_version = storage::kNoVersion;
   storage::Version last_version = storage::kNoVersion;
   // Log files below this one hold nothing newer than last_version.

@@ -6,7 +6,7 @@ namespace millrace::storage {
 
 absl::StatusOr<std::optional<CurrentRow>> CurrentRows::Find(std::string_view row_key) {
   L0Row row;
-  if (FindInL0(buffers_, row_key, kNewestVersion, &row)) {
+  if (FindInL0(*buffers_, row_key, kNewestVersion, &row)) {
     if (row.tombstone) return std::nullopt;
     return CurrentRow{.version = row.version, .payload = row.value};
   }
@@ -16,7 +16,7 @@ absl::StatusOr<std::optional<CurrentRow>> CurrentRows::Find(std::string_view row
 
 absl::StatusOr<RowView> CurrentRows::View() {
   if (absl::Status status = Begin(); !status.ok()) return status;
-  return RowView(buffers_, *transaction_, kNewestVersion);
+  return RowView(*buffers_, *transaction_, kNewestVersion);
 }
 
 absl::Status CurrentRows::Begin() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,8 +21,8 @@ class CurrentRows {
  public:
   explicit CurrentRows(Environment& environment) : environment_(environment) {}
 
-  // The buffers to look through before LMDB, newest first.
-  void SetBuffers(BufferList buffers) { buffers_ = std::move(buffers); }
+  // The buffers to look through before LMDB, newest first. Needs no memory.
+  void SetBuffers(std::shared_ptr<const BufferList> buffers) { buffers_ = std::move(buffers); }
   // Ends the read transaction; the next Find begins a new one. Called once a group, and before a
   // buffer that LMDB holds is dropped, so that nothing falls between the two.
   void Renew() { transaction_.reset(); }
@@ -36,7 +37,7 @@ class CurrentRows {
   absl::Status Begin();
 
   Environment& environment_;
-  BufferList buffers_;
+  std::shared_ptr<const BufferList> buffers_ = std::make_shared<const BufferList>();
   std::optional<ReadTransaction> transaction_;
 };
 

@@ -13,15 +13,18 @@ L0Stack::L0Stack(LiveView& view, const L0Buffer::Options& buffer_options)
 }
 
 absl::StatusOr<std::shared_ptr<const L0Buffer>> L0Stack::Rotate() {
-  std::shared_ptr<L0Buffer> next;
   try {
-    next = std::make_shared<L0Buffer>(buffer_options_);
-    buffers_.insert(buffers_.begin(), next);
+    auto next = std::make_shared<L0Buffer>(buffer_options_);
+    BufferList buffers;
+    buffers.reserve(buffers_.size() + 1);
+    buffers.push_back(next);
+    buffers.insert(buffers.end(), buffers_.begin(), buffers_.end());
+    view_.SetBuffers(buffers);  // The last that can fail.
+    buffers_ = std::move(buffers);
+    return std::exchange(active_, std::move(next));
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("no memory for a new L0 buffer; it is tried again");
   }
-  view_.SetBuffers(buffers_);
-  return std::exchange(active_, std::move(next));
 }
 
 std::shared_ptr<const L0Buffer> L0Stack::DropOldest() {

@@ -36,6 +36,7 @@ class LiveView {
     // Pairs with the acquire in published(): a reader of this version sees its rows.
     published_.store(version, std::memory_order_release);
   }
+  // Throws without memory; then nothing has changed.
   void SetBuffers(BufferList buffers) {
     auto shared = std::make_shared<const BufferList>(std::move(buffers));
     absl::MutexLock lock(&mutex_);

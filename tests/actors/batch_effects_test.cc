@@ -32,7 +32,7 @@ class BatchEffectsTest : public ::testing::Test {
     store_.recovered().l0->Rotate().IgnoreError();
     store_.Commit(WriteBatch().Put(kPeople, "active", Number(3)));  // 3
     store_.Commit(WriteBatch().Delete(kPeople, "gone"));            // 4
-    current_.SetBuffers(store_.recovered().l0->buffers());
+    current_.SetBuffers(store_.view().buffers());
   }
 
   // "+id{json} -id", or the error's text; an error must leave the output alone.

@@ -246,6 +246,37 @@ TEST_F(FlushFailureTest, LaterFlushThatFailsDoesNotTakeTheEarlierOneWithIt) {
   ExpectHealthy();
 }
 
+// Over retries, Resume and the late answer of an attempt that was given up: each attempt has a
+// number of its own, which is the one in L1's flush row.
+TEST_F(FlushFailureTest, AttemptsOfAFlushAreNeverNamedTwice) {
+  finalizer_options_.retries_max = 1;
+  Start(NoProbe());
+  constexpr int kRows = 6'000;  // More slices than are under way at once.
+  storage::WriteBatch batch;
+  for (int i = 0; i < kRows; ++i) batch.Put(people_, absl::StrCat(i), {});
+  Commit(std::move(batch));
+  streamers_[0]->Freeze();  // Has the first attempt in its mailbox.
+  Pending<FlushReceipt> fence = AskFence();
+  FailStreams();
+  driver_->AdvanceBy(absl::Seconds(5));  // The first is timed out, the second fails.
+  EXPECT_TRUE(IsDegraded(fence.Wait().status()));
+  Pending<FlushReceipt> in_vain = Ask(Resume{});
+  driver_->AdvanceBy(absl::Seconds(5));  // The third and the fourth.
+  EXPECT_TRUE(IsDegraded(in_vain.Wait().status()));
+  Heal();
+  Pending<FlushReceipt> resumed = committer_->Ask(Resume{});
+  streamers_[0]->Unfreeze();  // Its late answer comes when the fifth is under way.
+  uint32_t attempt = 0;
+  while (driver_->StepNext()) {
+    if (L1().flush.has_value()) attempt = L1().flush->attempt;
+  }
+  EXPECT_EQ(attempt, 5u);
+  EXPECT_TRUE(resumed.Wait().ok());
+  EXPECT_EQ(L1().head.id, 1u);
+  EXPECT_EQ(L1Count(), kRows);
+  ExpectHealthy();
+}
+
 TEST_F(FlushFailureTest, StopLeavesAFlushThatFailsToTheLog) {
   Start(NeverRotate());
   FailStreams();

@@ -199,6 +199,38 @@ TEST_F(FlushPipelineTest, AThousandOrdersOfCompletionAreOneOrderOfPublication) {
   EXPECT_EQ(metrics_.retried.Get(), 0u);
 }
 
+// What a stream has worked out counts as L0 does: entries of indexes, too.
+TEST_F(FlushPipelineTest, ResultsOfStreamsCountWithAllThatFollowsFromTheirRows) {
+  StartWith(2);
+  for (const char* field : {"n", "text"}) {
+    Pending<IndexDefined> defined =
+        committer_->Ask(DefineIndex{.collection = people_.id, .options = {.field = field}});
+    driver_->StepUntilIdle();
+    ASSERT_TRUE(defined.Wait().ok());
+  }
+  FlushAll();
+  streamers_[1]->Freeze();
+  PutAndFence("first", 1);  // Its stream is held, so the next one's result waits.
+  constexpr uint64_t kRows = 200;
+  const std::string text(100, 'x');
+  storage::WriteBatch batch;
+  for (uint64_t i = 0; i < kRows; ++i) {
+    batch.Put(
+        people_, absl::StrCat(i),
+        *storage::DocumentBuilder().Set("n", static_cast<int64_t>(i)).Set("text", text).Finish());
+  }
+  Commit(std::move(batch));
+  const uint64_t before = backpressure_->l0_bytes();
+  AskFence();
+  EXPECT_EQ(metrics_.reorder_depth.Get(), 1u);
+  EXPECT_GT(metrics_.result_bytes.Get(),
+            kRows * (sizeof(RowChange) + 2 * sizeof(DerivedChange) + text.size()));
+  Put("later", 1);  // The Committer looks.
+  EXPECT_GE(backpressure_->l0_bytes(), before + metrics_.result_bytes.Get());
+  Release(1);
+  EXPECT_EQ(metrics_.result_bytes.Get(), 0u);
+}
+
 TEST_F(FlushPipelineTest, OneFlightAtATimeIsEnough) {
   StartWith(1);
   HoldStreamers();

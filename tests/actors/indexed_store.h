@@ -84,14 +84,14 @@ class IndexedStore {
   FlushJob Rotate() {
     FlushJob job = pipeline_.Rotate();
     job.marks = marks_;
-    current_->SetBuffers(pipeline_.recovered().l0->buffers());
+    current_->SetBuffers(pipeline_.view().buffers());
     return job;
   }
   // LMDB holds the oldest sealed buffer.
   void Drop() {
     current_->Renew();
     pipeline_.recovered().l0->DropOldest();
-    current_->SetBuffers(pipeline_.recovered().l0->buffers());
+    current_->SetBuffers(pipeline_.view().buffers());
   }
   void FlushAll(size_t rows_max = 100) {
     pipeline_.Flush(Rotate(), rows_max);
@@ -118,7 +118,7 @@ class IndexedStore {
  private:
   void Opened() {
     current_ = std::make_unique<storage::CurrentRows>(pipeline_.environment());
-    current_->SetBuffers(pipeline_.recovered().l0->buffers());
+    current_->SetBuffers(pipeline_.view().buffers());
     effects_ = std::make_unique<BatchEffects>(*current_);
     effects_->AddCollection(kPeople.id);
     effects_->AddCollection(kTeams.id);

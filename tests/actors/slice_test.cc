@@ -118,6 +118,24 @@ TEST(SliceApplierTest, SliceOutOfOrderIsRefusedAndHarmsNothing) {
   EXPECT_EQ(apply(job, 0).code(), absl::StatusCode::kAborted) << "a flush is published once";
 }
 
+// Whoever takes a flush up again goes on from the flush row; what is left of the attempt before
+// must not go on beside it.
+TEST(SliceApplierTest, SliceOfAnAttemptThatWasGivenUpIsRefused) {
+  PipelineStore store;
+  for (const char* id : {"a", "b", "c"}) store.Commit(Put(id, 1));
+  FlushJob job = store.Rotate();
+  const std::vector<Slice> slices = store.Slices(job, 1);
+  ASSERT_TRUE(store.Apply(PipelineStore::Message(job, slices[0])).ok());
+  job.attempt = 3;
+  ASSERT_TRUE(store.Apply(PipelineStore::Message(job, slices[1])).ok());
+  job.attempt = 2;
+  const absl::Status status = store.Apply(PipelineStore::Message(job, slices[2]));
+  EXPECT_EQ(status.code(), absl::StatusCode::kAborted);
+  EXPECT_THAT(status.ToString(), HasSubstr("attempt 2 was given up: attempt 3 is under way"));
+  job.attempt = 3;
+  EXPECT_TRUE(store.Apply(PipelineStore::Message(job, slices[2])).ok());
+}
+
 TEST(SliceApplierTest, AbortTakesBackEverythingSinceTheLastCommit) {
   PipelineStore store;
   for (const char* id : {"a", "b", "c"}) store.Commit(Put(id, 1));

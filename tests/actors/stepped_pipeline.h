@@ -60,8 +60,10 @@ class SteppedPipeline {
     writer_.emplace(Named("writer"), *environment_, *environment_->TakeWritePermit(), pacing_,
                     health_);
     for (uint32_t i = 1; i <= options.pending_flushes_max; ++i) {
-      streamers_.push_back(std::make_unique<FlushStreamer>(Named(absl::StrCat("streamer-", i)),
-                                                           *environment_, *recovered->log));
+      ActorOptions streamer_options = Named(absl::StrCat("streamer-", i));
+      streamer_options.supervision = FlushStreamer::Supervised();
+      streamers_.push_back(
+          std::make_unique<FlushStreamer>(streamer_options, *environment_, *recovered->log));
     }
     finalizer_.emplace(
         Named("finalizer"), finalizer_options_,
