@@ -33,7 +33,10 @@ class SteppedPipeline {
             .rotate_interval = absl::InfiniteDuration()};
   }
 
-  ~SteppedPipeline() {
+  ~SteppedPipeline() { Crash(); }
+
+  // Leaves on the disk what a kill would leave; Start opens the store again.
+  void Crash() {
     leases_->Close();
     driver_.reset();
     committer_.reset();
@@ -56,6 +59,9 @@ class SteppedPipeline {
         Recover(*environment_, files_,
                 {.directory = directory_.File("log"), .file_bytes = uint64_t{4} << 20}, {}, view_);
     ASSERT_TRUE(recovered.ok()) << recovered.status();
+    leases_ = std::make_shared<storage::LeaseRegistry>(storage::LeaseRegistry::Options{});
+    health_.SetTrouble(absl::OkStatus());
+    health_.SetDegraded(absl::OkStatus());
     backpressure_.emplace(limits);
     writer_.emplace(Named("writer"), *environment_, *environment_->TakeWritePermit(), pacing_,
                     health_);
@@ -64,6 +70,7 @@ class SteppedPipeline {
       streamer_options.supervision = FlushStreamer::Supervised();
       streamers_.push_back(
           std::make_unique<FlushStreamer>(streamer_options, *environment_, *recovered->log));
+      if (streamers_are_held_) streamers_.back()->Freeze();
     }
     finalizer_.emplace(
         Named("finalizer"), finalizer_options_,
@@ -143,6 +150,7 @@ class SteppedPipeline {
   // To be set before Start.
   FlushFinalizer::Options finalizer_options_;
   int reader_slots_max_ = 1024;
+  bool streamers_are_held_ = false;
   std::optional<Backpressure> backpressure_;
   std::optional<Writer> writer_;
   std::vector<std::unique_ptr<FlushStreamer>> streamers_;
