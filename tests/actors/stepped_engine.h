@@ -38,13 +38,16 @@ class SteppedEngine {
     return options;
   }
 
-  explicit SteppedEngine(const std::string& directory, const EngineOptions& options = Options())
-      : directory_(directory) {
+  // With streams held from the start, if `hold_streams`.
+  explicit SteppedEngine(const std::string& directory, const EngineOptions& options = Options(),
+                         bool hold_streams = false)
+      : directory_(directory), streamer_count_(options.pending_flushes_max) {
     driver_.StopWhenAnswered();
     absl::StatusOr<std::unique_ptr<Engine>> engine =
         Engine::Open(directory, options, {.clock = clock_, .files = files_, .driver = &driver_});
     EXPECT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
+    if (hold_streams) HoldStreams();
     people_ = *engine_->CreateCollection("people");
   }
 
@@ -79,6 +82,16 @@ class SteppedEngine {
     Flush();
   }
   void Flush() { ASSERT_TRUE(engine_->Flush().Wait().ok()); }
+
+  // A held streamer takes nothing up.
+  void HoldStreams() {
+    for (uint32_t i = 1; i <= streamer_count_; ++i) Actor(absl::StrCat("streamer-", i)).Freeze();
+  }
+  void ReleaseStreams() {
+    for (uint32_t i = 1; i <= streamer_count_; ++i) Actor(absl::StrCat("streamer-", i)).Unfreeze();
+    Idle();
+  }
+  Cell& Actor(std::string_view name) { return *driver_.Find(name); }
 
   IndexDefined Create(const storage::IndexOptions& options) {
     const absl::StatusOr<IndexDefined> defined = engine_->CreateIndex(people_, options);
@@ -140,6 +153,7 @@ class SteppedEngine {
 
  private:
   const std::string directory_;
+  const uint32_t streamer_count_;
   ManualClock clock_;
   FaultyFileSystem files_{storage::SystemFileSystem()};
   StepDriver driver_{clock_};

@@ -34,6 +34,12 @@ StepDriver::~StepDriver() {
   SetWaitDriver(before_);
 }
 
+Cell* StepDriver::Find(std::string_view name) const {
+  const auto found = std::find_if(order_.begin(), order_.end(),
+                                  [name](const Cell* actor) { return actor->name() == name; });
+  return found == order_.end() ? nullptr : *found;
+}
+
 bool StepDriver::Step(Cell& actor) {
   StepOutcome& last = actors_[&actor];
   if (last.finished) return false;

@@ -29,6 +29,9 @@ class StepDriver final : public Driver, public WaitDriver {
   // From now on a wait ends with the step that answers it, and not when all actors are idle.
   void StopWhenAnswered() { stops_when_answered_ = true; }
 
+  // The actor of this name, which was started; null if there is none. To freeze it, for one.
+  Cell* Find(std::string_view name) const;
+
   // One step of one actor; false if it found nothing to do.
   bool Step(Cell& actor);
   // One step of the next actor, in turn, that has something to do; false if none has.
