@@ -1,16 +1,9 @@
-// Stores that are damaged, or none, or not ours to open: what Open and the reads answer. A wrong
-// document is never given.
-
-#include <signal.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
+// Stores that are damaged: what Open and the reads answer. A wrong document is never given.
 
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,7 +15,6 @@
 #include "tests/scenarios/numbered_batches.h"
 #include "tests/testing/power_loss_file_system.h"
 #include "tests/testing/temporary_directory.h"
-#include <grp.h>
 
 #include "millrace/storage/catalog.h"
 #include "millrace/storage/environment.h"
@@ -34,6 +26,7 @@ namespace {
 
 using storage::Collection;
 using storage::TreeId;
+using testing::BuildFlushed;
 using ::testing::HasSubstr;
 using testing::MessageOf;
 using testing::Numbered;
@@ -262,16 +255,6 @@ std::string RecordKey(const Collection& collection, const std::string& id) {
   return storage::EncodeRowKey({.collection = collection.id, .id = id}).substr(1);
 }
 
-// A store of `count` numbered batches, all in LMDB, stopped cleanly.
-Collection BuildFlushed(const std::string& directory, int count) {
-  auto engine = OpenEngine(directory);
-  const Collection collection = NumberedCollection(*engine);
-  for (int i = 0; i < count; ++i) {
-    EXPECT_TRUE(engine->Commit(NumberedBatch(collection, i, 10)).Wait(testing::kPatience).ok());
-  }
-  return collection;
-}
-
 TEST(DamageTest, FlippedByteInARecordIsNamedAndTheRestStaysReadable) {
   TemporaryDirectory directory;
   const Collection collection = BuildFlushed(directory.path(), 120);
@@ -463,151 +446,6 @@ TEST(DamageTest, StoreFileThatIsCutShortOrOverwrittenIsRefused) {
         << "kind " << kind << ": " << engine.status();
     EXPECT_THAT(MessageOf(engine.status()), HasSubstr(directory.path())) << "kind " << kind;
   }
-}
-
-// --- Not a store, or not ours ---
-
-TEST(DamageTest, DirectoryThatIsNoStoreIsRefusedAndLeftAlone) {
-  TemporaryDirectory directory;
-  std::ofstream(directory.File("letter.txt")) << "dear";
-  const auto engine = Engine::Open(directory.path(), QuietOptions());
-  EXPECT_EQ(engine.status().code(), Code::kFailedPrecondition);
-  EXPECT_THAT(MessageOf(engine.status()), HasSubstr("letter.txt"));
-  int count = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
-    EXPECT_EQ(entry.path().filename(), "letter.txt");
-    ++count;
-  }
-  EXPECT_EQ(count, 1);
-}
-
-TEST(DamageTest, FileInsteadOfADirectoryIsRefused) {
-  TemporaryDirectory directory;
-  std::ofstream(directory.File("file")) << "text";
-  const auto engine = Engine::Open(directory.File("file"), QuietOptions());
-  EXPECT_EQ(engine.status().code(), Code::kFailedPrecondition);
-  EXPECT_THAT(MessageOf(engine.status()), HasSubstr(directory.File("file")));
-  EXPECT_EQ(Engine::Open(directory.File("file/below"), QuietOptions()).status().code(),
-            Code::kFailedPrecondition);
-  EXPECT_EQ(Engine::Open(directory.File("no/such"), QuietOptions()).status().code(),
-            Code::kNotFound);
-  EXPECT_EQ(Engine::Open("", QuietOptions()).status().code(), Code::kInvalidArgument);
-}
-
-// Runs `body` in a forked child; true if it answered true.
-bool InChild(absl::FunctionRef<bool()> body) {
-  const pid_t child = fork();
-  if (child == 0) _exit(body() ? 0 : 1);
-  int status = -1;
-  return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-bool Is(const absl::Status& status, Code code, const std::string& text) {
-  const bool is = status.code() == code && absl::StrContains(status.message(), text);
-  if (!is) std::cerr << "answered " << status << std::endl;
-  return is;
-}
-
-TEST(DamageTest, WithoutPermissionTheOpenNamesWhatItMayNot) {
-  ASSERT_EQ(geteuid(), 0u) << "run as root: nobody is played by a child";
-  TemporaryDirectory directory;
-  ASSERT_EQ(chmod(directory.path().c_str(), 0755), 0);
-  const std::string store = directory.File("store");
-  BuildFlushed(store, 3);
-  const auto open_as_nobody = [&](const std::string& path) {
-    return InChild([&] {
-      if (setgroups(0, nullptr) != 0 || setgid(65534) != 0 || setuid(65534) != 0) return false;
-      return Is(Engine::Open(path, QuietOptions()).status(), Code::kPermissionDenied, path);
-    });
-  };
-  EXPECT_TRUE(open_as_nobody(store)) << "files of another user";
-  ASSERT_EQ(chmod(store.c_str(), 0700), 0);
-  EXPECT_TRUE(open_as_nobody(store)) << "a directory of another user";
-  EXPECT_TRUE(open_as_nobody(directory.File("new"))) << "a directory in another user's";
-  auto engine = OpenEngine(store);
-  EXPECT_EQ(ReadNumbered(*engine).batches.size(), 3u);
-}
-
-TEST(DamageTest, SecondProcessIsToldWhoHasTheStore) {
-  TemporaryDirectory directory;
-  int ready[2], finish[2];
-  ASSERT_EQ(pipe(ready), 0);
-  ASSERT_EQ(pipe(finish), 0);
-  const pid_t owner = fork();
-  if (owner == 0) {
-    close(finish[1]);
-    auto engine = Engine::Open(directory.path(), QuietOptions());
-    char byte = engine.ok() ? '1' : '0';
-    if (write(ready[1], &byte, 1) != 1) _exit(2);
-    static_cast<void>(read(finish[0], &byte, 1));  // Ends when the parent says so, or ends.
-    engine->reset();
-    _exit(0);
-  }
-  char byte = 0;
-  ASSERT_EQ(read(ready[0], &byte, 1), 1);
-  ASSERT_EQ(byte, '1');
-  const auto second = Engine::Open(directory.path(), QuietOptions());
-  EXPECT_EQ(second.status().code(), Code::kUnavailable) << second.status();
-  EXPECT_EQ(GetOwnerPid(second.status()), owner);
-  EXPECT_THAT(MessageOf(second.status()), HasSubstr(absl::StrCat(owner)));
-  ASSERT_EQ(write(finish[1], "x", 1), 1);
-  int status = -1;
-  ASSERT_EQ(waitpid(owner, &status, 0), owner);
-  EXPECT_EQ(status, 0);
-  EXPECT_NE(OpenEngine(directory.path()), nullptr);
-  for (const int descriptor : {ready[0], ready[1], finish[0], finish[1]}) close(descriptor);
-}
-
-TEST(DamageTest, SecondOpenInOneProcessIsRefused) {
-  TemporaryDirectory directory;
-  const auto engine = OpenEngine(directory.path());
-  const auto second = Engine::Open(directory.path(), QuietOptions());
-  EXPECT_EQ(second.status().code(), Code::kUnavailable);
-  EXPECT_EQ(GetOwnerPid(second.status()), getpid());
-  EXPECT_TRUE(engine->CreateCollection("still works").ok());
-}
-
-TEST(DamageTest, StoreThatCouldNotBeOpenedIsFreeForTheNextOpen) {
-  TemporaryDirectory directory;
-  BuildFlushed(directory.path(), 2);
-  const std::string log = directory.File("log");
-  std::filesystem::rename(log, directory.File("runs"));  // A name of ours that is out of the way.
-  EXPECT_FALSE(Engine::Open(directory.path(), QuietOptions()).ok());
-  std::filesystem::remove_all(log);
-  std::filesystem::rename(directory.File("runs"), log);
-  const auto engine = OpenEngine(directory.path());
-  ASSERT_NE(engine, nullptr);
-  EXPECT_EQ(ReadNumbered(*engine).batches.size(), 2u);
-}
-
-TEST(DamageTest, UseAfterShutdownAnswersCancelled) {
-  TemporaryDirectory directory;
-  const auto engine = OpenEngine(directory.path());
-  const Collection collection = NumberedCollection(*engine);
-  ASSERT_TRUE(engine->Commit(NumberedBatch(collection, 1)).Wait(testing::kPatience).ok());
-  auto snapshot = engine->TakeSnapshot("kept");
-  ASSERT_TRUE(snapshot.ok());
-  ASSERT_TRUE(snapshot->Get(collection, NumberedId(1, 0)).ok());
-  const CommitToken token = engine->NewToken();
-  EXPECT_TRUE(engine->Shutdown().Balanced());
-  std::map<std::string, absl::Status> answers = {
-      {"commit", engine->Commit(NumberedBatch(collection, 2)).Wait(testing::kPatience).status()},
-      {"flush", engine->Flush().Wait(testing::kPatience).status()},
-      {"take", engine->TakeSnapshot().status()},
-      {"outcome", engine->GetOutcome(token).status()},
-      {"open", engine->OpenCollection("numbered").status()},
-      {"create", engine->CreateCollection("new").status()},
-      {"list", engine->ListCollections().status()},
-      {"get", snapshot->Get(collection, NumberedId(1, 0)).status()},
-      {"count", snapshot->Count(collection).status()},
-      {"scan", snapshot->Scan(collection, {}, [](const auto&) { return true; })},
-  };
-  for (const auto& [what, status] : answers) {
-    EXPECT_EQ(status.code(), Code::kCancelled) << what << ": " << status;
-    EXPECT_FALSE(status.message().empty()) << what;
-  }
-  EXPECT_EQ(engine->GetStatus().published_version, 2u);
-  EXPECT_TRUE(engine->Shutdown().Balanced());
 }
 
 }  // namespace

@@ -142,6 +142,16 @@ inline Numbered ReadNumbered(Engine& engine) {
   return found;
 }
 
+// A store of `count` batches, all in LMDB, stopped cleanly.
+inline storage::Collection BuildFlushed(const std::string& directory, int count) {
+  const std::unique_ptr<Engine> engine = OpenEngine(directory);
+  const storage::Collection collection = NumberedCollection(*engine);
+  for (int i = 0; i < count; ++i) {
+    EXPECT_TRUE(engine->Commit(NumberedBatch(collection, i, 10)).Wait(kPatience).ok());
+  }
+  return collection;
+}
+
 // Whether all actors have stopped, of themselves.
 inline bool AwaitStopped(const Engine& engine) {
   const absl::Time deadline = absl::Now() + kPatience;

@@ -64,6 +64,24 @@ class RebuildTest : public ::testing::Test {
     EXPECT_TRUE(task.ok()) << task.status();
     return task.ok() ? Wait(task->id) : BuildResult();
   }
+  // One lookup by each index of what every record has all the time; whether both found it.
+  bool FindsWhatIsThere(const IndexDefinition& multi, int64_t number, size_t wanted_count,
+                        const IndexDefinition& unique, int64_t person) {
+    const absl::StatusOr<Snapshot> snapshot = engine_->TakeSnapshot("hammer");
+    size_t found_count = 0;
+    const IndexQuery query{.equal = number, .may_scan = false};
+    const absl::StatusOr<storage::FoundPage> page =
+        snapshot->Find(multi, query, [&](const RecordRef& record) {
+          const storage::Document found =
+              storage::Document::FromTrustedBytes(std::string(record.document));
+          if (std::get<int64_t>(*found.Field("n")) == number) ++found_count;
+          return true;
+        });
+    const absl::StatusOr<storage::Record> owner =
+        snapshot->FindUnique(unique, absl::StrCat("u", person));
+    return page.ok() && found_count == wanted_count && owner.ok() &&
+           owner->id == absl::StrCat("p", person);
+  }
   // Until what builds have left behind is deleted.
   void AwaitDeletions(const IndexDefinition& index) {
     const absl::Time deadline = absl::Now() + kPatience;
@@ -114,9 +132,9 @@ TEST_F(RebuildTest, ConcurrentRequestsAreOneBuild) {
   MustCommit(*engine_, PutNumber(people_, "p", 1));
   const IndexDefined defined = Create({.field = "n"});
   Wait(defined.build);
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i) {
-    threads.emplace_back([&] {
+  std::array<std::thread, 4> threads;
+  for (std::thread& thread : threads) {
+    thread = std::thread([&] {
       for (uint64_t round = Scaled(100); round > 0 && !HasFailure(); --round) {
         EXPECT_EQ(Rebuild(defined.definition).indexed, 1u);
       }
@@ -151,20 +169,10 @@ TEST_F(RebuildTest, ReaderNeverMissesARowWhileGenerationsComeAndGo) {
   for (int reader = 0; reader < 2; ++reader) {
     readers.emplace_back([&, reader] {
       for (int64_t i = reader; !stop.load(); i += 7) {
-        const absl::StatusOr<Snapshot> snapshot = engine_->TakeSnapshot("hammer");
-        int found_count = 0;
-        const IndexQuery query{.equal = i % kValues, .may_scan = false};
-        const absl::StatusOr<storage::FoundPage> page =
-            snapshot->Find(multi.definition, query, [&](const RecordRef& record) {
-              const storage::Document found =
-                  storage::Document::FromTrustedBytes(std::string(record.document));
-              if (std::get<int64_t>(*found.Field("n")) == i % kValues) ++found_count;
-              return true;
-            });
-        if (!page.ok() || found_count != kRecords / kValues) ++wrong_count;
-        const absl::StatusOr<storage::Record> owner =
-            snapshot->FindUnique(unique.definition, absl::StrCat("u", i % kRecords));
-        if (!owner.ok() || owner->id != absl::StrCat("p", i % kRecords)) ++wrong_count;
+        if (!FindsWhatIsThere(multi.definition, i % kValues, kRecords / kValues, unique.definition,
+                              i % kRecords)) {
+          ++wrong_count;
+        }
         ++lookup_count;
       }
     });

@@ -115,8 +115,7 @@ class SimHistory {
   size_t size() const { return commits_.size(); }
 
   // --- The end of a life ---
-  // The store as it was found when it was opened again; `power_lost`: what was not asked to be
-  // durable may be gone. Empty, or the first contradiction.
+  // The store as it was found; `power_lost`: without what was not durable. "", or what is wrong.
   std::string Check(const SimObservation& found, int definition_count, bool power_lost);
 
   // Everything of a snapshot, or why it could not be read.
