@@ -15,7 +15,8 @@ namespace millrace {
 
 // How far a build is. The phases follow each other, and within one `completed` only grows; at the
 // end of each it is `total`. An attempt that begins anew (the sorted runs were lost) counts again
-// from the start, under the next attempt number. Value.
+// from the start, under the next attempt number; one that was paused, or that looks anew at what it
+// finds, goes through its phases again from where its rows say. Value.
 struct BuildProgress {
   storage::TaskId task = 0;
   uint32_t attempt = 1;

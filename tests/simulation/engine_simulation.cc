@@ -440,27 +440,22 @@ class EngineSimulation {
     }
   }
 
-  // Schedules builds of the indexes, looks on, cancels some.
+  // Schedules builds of the indexes, waits for them, cancels and pauses some.
   void Build() {
     const uint64_t count = random().Below(5);
     const MonotonicTime end = sim_.Now() + kLifeMax;
-    const auto past = [&] { return over() || sim_.calm() || sim_.Now() >= end; };
-    for (uint64_t i = 0; i < count && !past(); ++i) {
+    for (uint64_t i = 0; i < count && !Past(end); ++i) {
       sim_.Sleep(absl::Microseconds(random().Below(20'000)));
-      if (past()) return;
+      if (Past(end)) return;
       const storage::IndexDefinition* const indexes[] = {&schema_.multi, &schema_.unique,
                                                          &schema_.scoped};
       const storage::IndexDefinition& index = *indexes[random().Below(3)];
       absl::StatusOr<storage::IndexTask> task = engine_->ScheduleBuild({.index = index.id});
-      const bool cancels = random().OneIn(4);
       while (task.ok() && !over() && !storage::IsFinal(*task)) {
-        sim_.Sleep(absl::Microseconds(1 + random().Below(20'000)));
-        if (past()) return;
-        if (cancels && random().OneIn(4)) {
-          // It may have come to its end.
-          engine_->CancelBuild(task->id).status().IgnoreError();
-        }
-        if (over()) return;
+        if (random().OneIn(3)) Steer(task->id);
+        if (Past(end)) return;
+        AwaitBuild(task->id);
+        if (Past(end)) return;
         task = engine_->FindBuild(task->id);
       }
       if (over()) return;
@@ -471,6 +466,39 @@ class EngineSimulation {
       sim_.Probe(absl::StrCat("build/", task.ok() ? std::string(ToString(task->state))
                                                   : task.status().ToString().substr(0, 20)));
     }
+  }
+  bool Past(MonotonicTime end) { return over() || sim_.calm() || sim_.Now() >= end; }
+
+  // As clients do: until the build is at its end, or some time, looking on.
+  void AwaitBuild(storage::TaskId task) {
+    const absl::StatusOr<storage::BuildResult> result = engine_->WaitForBuild(
+        task, absl::Microseconds(random().Below(1 << (8 + random().Below(13)))),
+        [&](const BuildProgress& progress) {
+          sim_.Probe("build/watched");
+          if (progress.task != task || progress.completed > progress.total) {
+            Fail("strange progress of a build");
+          }
+        });
+    if (over()) return;
+    if (!result.ok() && !IsExpected(result.status())) {
+      // What a build failed of is its result.
+      const absl::StatusOr<storage::IndexTask> failed = engine_->FindBuild(task);
+      if (failed.ok() && failed->error != result.status()) {
+        Fail("waiting for a build: " + result.status().ToString());
+      }
+    }
+    sim_.Probe(absl::StrCat("build wait/", absl::StatusCodeToString(result.status().code())));
+  }
+
+  // It may have come to its end, or somebody else may steer it.
+  void Steer(storage::TaskId task) {
+    sim_.Sleep(absl::Microseconds(1 + random().Below(20'000)));
+    if (over()) return;
+    if (random().OneIn(3)) return engine_->CancelBuild(task).status().IgnoreError();
+    const absl::StatusOr<storage::IndexTask> paused = engine_->PauseBuild(task);
+    if (paused.ok()) sim_.Probe("build/paused");
+    sim_.Sleep(absl::Microseconds(1 + random().Below(20'000)));
+    if (!over()) engine_->ResumeBuild(task).status().IgnoreError();
   }
 
   SimDriver sim_;

@@ -30,7 +30,8 @@ TEST_P(EngineSimulationTest, EveryLifeAgreesWithTheHistory) {
   for (const char* probe :
        {"commit/OK", "commit/FAILED_PRECONDITION", "flush/published", "machine/killed",
         "machine/power lost", "outcome/committed", "outcome/aborted", "snapshot/OK",
-        "store/compared", "commit/ALREADY_EXISTS", "build/complete"}) {
+        "store/compared", "commit/ALREADY_EXISTS", "build/complete", "build/paused",
+        "build wait/OK"}) {
     EXPECT_TRUE(report->probes.contains(probe)) << probe;
   }
 }
