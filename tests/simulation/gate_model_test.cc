@@ -108,7 +108,8 @@ TEST(GateModelTest, NothingIsLostAndNobodySleepsForEver) {
   constexpr int kFewer = 0;
 #endif
   for (const Plan& plan :
-       {Plan{.preemptions_max = 3 - kFewer}, Plan{.capacity = 1, .preemptions_max = 3 - kFewer},
+       {Plan{.sends_each = 4, .preemptions_max = 2 - kFewer}, Plan{.preemptions_max = 3 - kFewer},
+        Plan{.capacity = 1, .preemptions_max = 3 - kFewer},
         Plan{.capacity = 1, .blocking = true, .preemptions_max = 1}}) {
     uint64_t run_count = 0;
     EXPECT_EQ(ExploreGate<ModelSync<false>>(plan, &run_count), "");

@@ -2,6 +2,7 @@
 // operations: who was told that nothing is executed is right, an answer is whole, nobody sleeps for
 // ever, and what both share is freed once, by who leaves last.
 
+#include <algorithm>
 #include <cstdint>
 #include <iostream>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -73,53 +75,76 @@ enum class Waiter : uint8_t {
 };
 
 struct Plan {
-  std::vector<Waiter> waiters = {Waiter::kWaits};  // One for each request.
+  using Client = std::vector<Waiter>;  // A thread, and what it does with its requests, in order.
+  std::vector<Client> clients = {{Waiter::kWaits}};
   bool claims = true;
   int preemptions_max = 100;  // All there can be.
 };
 
-// One handler that answers every request, and a thread for each waiter.
+template <typename Sync>
+struct ModelRequest {
+  Waiter waiter = Waiter::kWaits;
+  ModelCell<Sync>* cell = nullptr;
+  bool executed = false;
+  std::optional<GivenUp> told;  // Nothing: the waiter has left.
+  int answer = 0;
+};
+
+// As Pending does.
+template <typename Sync>
+void Await(ModelRequest<Sync>& request) {
+  if (request.waiter == Waiter::kLeaves) return request.cell->ReleaseWaiter();
+  const bool waits = request.waiter == Waiter::kWaits;
+  request.told = GivenUp::kAnswered;
+  if (!request.cell->done()) {
+    request.cell->SleepUntil(waits ? MonotonicTime::Infinite() : MonotonicTime());
+    request.told = request.cell->GiveUp();
+  }
+  if (request.told == GivenUp::kAnswered) request.answer = request.cell->answer;
+  request.cell->ReleaseWaiter();
+}
+
+// What is wrong with it when all is over, or "".
+template <typename Sync>
+std::string FaultOf(const ModelRequest<Sync>& request) {
+  if (request.told == GivenUp::kAnswered && request.answer != kAnswer) return "no answer";
+  if (request.told == GivenUp::kNotExecuted && request.executed) {
+    return "what was told not to be executed is executed";
+  }
+  if (request.told == GivenUp::kUnknown && !request.executed) {
+    return "nobody would ever execute it, and the waiter does not know";
+  }
+  if (!request.executed && request.told != GivenUp::kNotExecuted) {
+    return "skipped without having been given up";
+  }
+  return "";
+}
+
+// One handler that answers every request, and the clients.
 template <typename Sync>
 std::string ExploreReplies(const Plan& plan, uint64_t* run_count) {
-  struct Request {
-    ModelCell<Sync>* cell = nullptr;
-    bool executed = false;
-    std::optional<GivenUp> told;  // Nothing: the waiter has left.
-    int answer = 0;
-  };
-  std::vector<Request> requests;
+  using Request = ModelRequest<Sync>;
+  std::vector<std::vector<Request>> clients;
+  size_t most = 0;
+  for (const Plan::Client& client : plan.clients) most = std::max(most, client.size());
   const auto handle = [&] {
-    for (Request& request : requests) {
-      ModelCell<Sync>* const cell = request.cell;
-      if (!plan.claims || cell->Claim()) request.executed = true;
-      Explorer::Point();
-      cell->Send(kAnswer);
+    for (size_t i = 0; i < most; ++i) {  // Of each client in turn.
+      for (std::vector<Request>& requests : clients) {
+        if (i >= requests.size()) continue;
+        ModelCell<Sync>* const cell = requests[i].cell;
+        if (!plan.claims || cell->Claim()) requests[i].executed = true;
+        Explorer::Point();
+        cell->Send(kAnswer);
+      }
     }
     for (const void* word : DeferringSync::deferred) ModelSync<false>::WakeAll(word);
     DeferringSync::deferred.clear();
   };
-  // As Pending does.
-  const auto wait = [](Request& request, MonotonicTime deadline) {
-    request.told = GivenUp::kAnswered;
-    if (!request.cell->done()) {
-      request.cell->SleepUntil(deadline);
-      request.told = request.cell->GiveUp();
-    }
-    if (request.told == GivenUp::kAnswered) request.answer = request.cell->answer;
-    request.cell->ReleaseWaiter();
-  };
   const auto check = [&]() -> std::string {
     if (!arena.all_are_freed()) return "a cell is not freed";
-    for (const Request& request : requests) {
-      if (request.told == GivenUp::kAnswered && request.answer != kAnswer) return "no answer";
-      if (request.told == GivenUp::kNotExecuted && request.executed) {
-        return "what was told not to be executed is executed";
-      }
-      if (request.told == GivenUp::kUnknown && !request.executed) {
-        return "nobody would ever execute it, and the waiter does not know";
-      }
-      if (!request.executed && request.told != GivenUp::kNotExecuted) {
-        return "skipped without having been given up";
+    for (const std::vector<Request>& requests : clients) {
+      for (const Request& request : requests) {
+        if (std::string fault = FaultOf(request); !fault.empty()) return fault;
       }
     }
     return "";
@@ -128,15 +153,15 @@ std::string ExploreReplies(const Plan& plan, uint64_t* run_count) {
   const std::string failure = explorer.Explore(
       [&] {
         arena.Clear();
-        requests.assign(plan.waiters.size(), {});
+        clients.assign(plan.clients.size(), {});
         Explorer::Threads threads;
         threads.emplace_back(handle);
-        for (size_t i = 0; i < requests.size(); ++i) {
-          Request& request = requests[i];
-          request.cell = new ModelCell<Sync>;
-          threads.emplace_back([&request, &wait, waiter = plan.waiters[i]] {
-            if (waiter == Waiter::kLeaves) return request.cell->ReleaseWaiter();
-            wait(request, waiter == Waiter::kWaits ? MonotonicTime::Infinite() : MonotonicTime());
+        for (size_t i = 0; i < clients.size(); ++i) {
+          for (const Waiter waiter : plan.clients[i]) {
+            clients[i].push_back({.waiter = waiter, .cell = new ModelCell<Sync>});
+          }
+          threads.emplace_back([&requests = clients[i]] {
+            for (Request& request : requests) Await(request);
           });
         }
         return threads;
@@ -149,7 +174,7 @@ std::string ExploreReplies(const Plan& plan, uint64_t* run_count) {
 TEST(ReplyModelTest, WaiterAndHandlerAgreeInEveryOrder) {
   for (const Waiter waiter : {Waiter::kWaits, Waiter::kGivesUp, Waiter::kLeaves}) {
     uint64_t run_count = 0;
-    EXPECT_EQ(ExploreReplies<ModelSync<false>>({.waiters = {waiter}}, &run_count), "");
+    EXPECT_EQ(ExploreReplies<ModelSync<false>>({.clients = {{waiter}}}, &run_count), "");
     std::cout << run_count << " interleavings" << std::endl;
     EXPECT_GT(run_count, 10u);
   }
@@ -161,30 +186,53 @@ TEST(ReplyModelTest, DeferredWakesReachEverybodyAndTouchNoFreedWord) {
 #else
   constexpr int kPreemptionsMax = 4;
 #endif
-  for (const std::vector<Waiter>& waiters : {std::vector{Waiter::kWaits, Waiter::kWaits},
-                                             {Waiter::kWaits, Waiter::kGivesUp},
-                                             {Waiter::kGivesUp, Waiter::kLeaves}}) {
+  for (const std::pair<Waiter, Waiter>& waiters : {std::pair(Waiter::kWaits, Waiter::kWaits),
+                                                   {Waiter::kWaits, Waiter::kGivesUp},
+                                                   {Waiter::kGivesUp, Waiter::kLeaves}}) {
     uint64_t run_count = 0;
-    EXPECT_EQ(ExploreReplies<DeferringSync>(
-                  {.waiters = waiters, .preemptions_max = kPreemptionsMax}, &run_count),
+    EXPECT_EQ(ExploreReplies<DeferringSync>({.clients = {{waiters.first}, {waiters.second}},
+                                             .preemptions_max = kPreemptionsMax},
+                                            &run_count),
               "");
     std::cout << run_count << " interleavings" << std::endl;
     EXPECT_GT(run_count, 100u);
   }
 }
 
+// Three threads of four operations each, in all orders of up to two preemptions: more of them are
+// millions of orders.
+TEST(ReplyModelTest, ClientsWithSeveralRequestsAgreeWithTheHandler) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  constexpr int kPreemptionsMax = 1;
+#else
+  constexpr int kPreemptionsMax = 2;
+#endif
+  const Plan::Client first = {Waiter::kWaits, Waiter::kGivesUp, Waiter::kLeaves, Waiter::kWaits};
+  const Plan::Client second = {Waiter::kGivesUp, Waiter::kWaits, Waiter::kWaits, Waiter::kLeaves};
+  for (const std::vector<Plan::Client>& clients :
+       {std::vector{first, second}, {first, first}, {second, second}}) {
+    const Plan plan = {.clients = clients, .preemptions_max = kPreemptionsMax};
+    uint64_t run_count = 0;
+    EXPECT_EQ(ExploreReplies<ModelSync<false>>(plan, &run_count), "");
+    std::cout << run_count << " interleavings" << std::endl;
+    EXPECT_GT(run_count, 50u);
+    EXPECT_EQ(ExploreReplies<DeferringSync>(plan, &run_count), "");
+    std::cout << run_count << " interleavings with deferred wakes" << std::endl;
+  }
+}
+
 // The controls: a model that cannot see these shows nothing.
 TEST(ReplyModelTest, HandlerThatDoesNotClaimIsFound) {
   uint64_t run_count = 0;
-  EXPECT_EQ(ExploreReplies<ModelSync<false>>({.waiters = {Waiter::kGivesUp}, .claims = false},
+  EXPECT_EQ(ExploreReplies<ModelSync<false>>({.clients = {{Waiter::kGivesUp}}, .claims = false},
                                              &run_count),
             "what was told not to be executed is executed");
 }
 
 TEST(ReplyModelTest, ChangeInTwoStepsIsFound) {
   uint64_t run_count = 0;
-  EXPECT_NE(ExploreReplies<ModelSync<true>>({.waiters = {Waiter::kGivesUp}}, &run_count), "");
-  EXPECT_NE(ExploreReplies<ModelSync<true>>({.waiters = {Waiter::kLeaves}}, &run_count), "");
+  EXPECT_NE(ExploreReplies<ModelSync<true>>({.clients = {{Waiter::kGivesUp}}}, &run_count), "");
+  EXPECT_NE(ExploreReplies<ModelSync<true>>({.clients = {{Waiter::kLeaves}}}, &run_count), "");
 }
 
 TEST(ReplyModelTest, AnswerThatWakesNobodyIsFound) {

@@ -223,28 +223,31 @@ void SimHistory::CheckOrder() {
       committed.push_back(&commit);
     }
   }
-  for (const SimCommit* one : committed) {
-    for (const SimCommit* other : committed) {
-      const bool before = one->answered_at < other->invoked_at ||
-                          (one->client == other->client && one->invoked_at < other->invoked_at);
-      if (before && one->version >= other->version) {
-        Fail(absl::StrCat(Describe(*one), " came before ", Describe(*other), " but has version ",
-                          one->version, ", not below ", other->version));
-      }
-    }
-    for (const SimObservation& observation : observations_) {
-      if (one->answered_at < observation.began_at && observation.version < one->version) {
-        Fail(absl::StrCat("a snapshot of version ", observation.version, " does not show ",
-                          Describe(*one), ", version ", one->version, ", answered before"));
-      }
-    }
-  }
+  for (const SimCommit* one : committed) CheckBehind(*one, committed);
   for (const SimObservation& one : observations_) {
     for (const SimObservation& other : observations_) {
       if (one.ended_at < other.began_at && one.version > other.version) {
         Fail(absl::StrCat("a snapshot of version ", other.version, " was taken after one of ",
                           one.version));
       }
+    }
+  }
+}
+
+// Commits and snapshots that began behind the answer of this commit.
+void SimHistory::CheckBehind(const SimCommit& one, const std::vector<const SimCommit*>& committed) {
+  for (const SimCommit* other : committed) {
+    const bool before = one.answered_at < other->invoked_at ||
+                        (one.client == other->client && one.invoked_at < other->invoked_at);
+    if (before && one.version >= other->version) {
+      Fail(absl::StrCat(Describe(one), " came before ", Describe(*other), " but has version ",
+                        one.version, ", not below ", other->version));
+    }
+  }
+  for (const SimObservation& observation : observations_) {
+    if (one.answered_at < observation.began_at && observation.version < one.version) {
+      Fail(absl::StrCat("a snapshot of version ", observation.version, " does not show ",
+                        Describe(one), ", version ", one.version, ", answered before"));
     }
   }
 }

@@ -129,6 +129,7 @@ class SimHistory {
   void Decide(const SimObservation& found, bool power_lost);
   void CheckVersions(const SimObservation& found, int definition_count);
   void CheckOrder();
+  void CheckBehind(const SimCommit& one, const std::vector<const SimCommit*>& committed);
   void Replay(const SimObservation& found);
   void CheckRefusals(const std::vector<SimTables>& states);
   static bool Holds(const storage::Precondition& precondition, const SimRecord* record);
