@@ -13,6 +13,8 @@
 #include <iterator>
 #include <random>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -20,6 +22,7 @@
 #include "tests/scenarios/killed_store.h"
 #include "tests/scenarios/test_engine.h"
 
+#include "millrace/storage/environment.h"
 #include "millrace/storage/verify.h"
 
 namespace millrace {
@@ -59,6 +62,22 @@ Footprint FootprintOf(const std::string& store) {
           .run_files = fs::exists(store + "/runs") ? CountFiles(store + "/runs") : 0};
 }
 
+// Children die with reader slots in their hands: whoever opens the store behind them has them all.
+void CheckReaderSlots(const std::string& store) {
+  const auto environment = storage::Environment::Open(
+      {.directory = store, .create_if_missing = false, .quota_bytes = uint64_t{1} << 30});
+  ASSERT_TRUE(environment.ok()) << environment.status();
+  const absl::StatusOr<int> dead_count = (*environment)->CheckReaders();
+  ASSERT_TRUE(dead_count.ok()) << dead_count.status();
+  EXPECT_EQ(*dead_count, 0) << "slots of dead processes are left behind an open";
+  std::vector<storage::ReadTransaction> readers;
+  for (int i = (*environment)->Usage().reader_slots_max; i > 0; --i) {
+    absl::StatusOr<storage::ReadTransaction> reader = (*environment)->BeginRead();
+    ASSERT_TRUE(reader.ok()) << i << " reader slots are leaked: " << reader.status();
+    readers.push_back(*std::move(reader));
+  }
+}
+
 class SoakTest : public ::testing::Test {
  protected:
   void LiveOnce() {
@@ -91,6 +110,12 @@ class SoakTest : public ::testing::Test {
     pages_max_ = std::max(pages_max_, now.pages);
     EXPECT_LT(now.pages_used, 4'000u);
     EXPECT_LT(now.pages, 30'000u) << "free pages are not used again";
+    // Once it has met its load, the file and its free list stay as large as they are.
+    if (life < kSettled) {
+      pages_settled_ = pages_max_;
+    } else {
+      EXPECT_LE(now.pages, 2 * pages_settled_) << "the file grows";
+    }
     EXPECT_LE(now.log_files, 40u);
     EXPECT_LE(now.run_files, 64u);
     const uint64_t descriptors = CountFiles("/proc/self/fd");
@@ -111,12 +136,14 @@ class SoakTest : public ::testing::Test {
   }
 
   static constexpr uint64_t kWarmUp = 10;
+  static constexpr uint64_t kSettled = 200;
   std::mt19937_64 random_{testing::Seed()};
   KilledStore store_;
   uint64_t descriptors_ = 0;
   uint64_t bytes_ = 0;
   uint64_t pages_used_max_ = 0;
   uint64_t pages_max_ = 0;
+  uint64_t pages_settled_ = 0;
 };
 
 TEST_F(SoakTest, EveryLifeLeavesWhatItWasAnswered) {
@@ -131,6 +158,7 @@ TEST_F(SoakTest, EveryLifeLeavesWhatItWasAnswered) {
     if (random_() % 4 == 0) continue;
     ASSERT_NO_FATAL_FAILURE(store_.Check());
     ASSERT_NO_FATAL_FAILURE(CheckFootprint(life));
+    ASSERT_NO_FATAL_FAILURE(CheckReaderSlots(store_.path()));
     if (HasFailure()) return;
     if (life % 100 == 99) Report(life + 1);
   }
