@@ -353,5 +353,39 @@ TEST_F(RebuildModelTest, IndexIsWhatTheRecordsSayWhateverIsCommittedMeanwhile) {
   }
 }
 
+// Clients that never pause keep the device, L0 and the flushes busy; builds take their turns all
+// the same, through both fences, and the deletions behind them.
+TEST_F(RebuildModelTest, BuildsEndHoweverFastClientsCommit) {
+  const uint64_t seed = Seed();
+  Open();
+  const Collection teams = MakeCollection(*engine_, "teams");
+  for (int i = 0; i < 3; ++i) MustCommit(*engine_, PutNumber(teams, absl::StrCat("t", i), i));
+  const storage::Relation staff =
+      *engine_->DefineRelation({.name = "staff", .owners = teams, .members = people_});
+  std::array<std::unique_ptr<RandomWriter>, 4> writers;
+  std::array<std::thread, 4> threads;
+  std::atomic<bool> stop = false;
+  for (size_t i = 0; i < writers.size(); ++i) {
+    writers[i] =
+        std::make_unique<RandomWriter>(*engine_, people_, staff, seed + i, static_cast<int>(i));
+    threads[i] = std::thread([&stop, &writer = *writers[i]] {
+      while (!stop && !HasFatalFailure()) writer.Step();
+    });
+  }
+  const std::array<IndexDefined, 2> defined = {Create({.field = "n"}),
+                                               Create({.field = "u", .kind = IndexKind::kUnique})};
+  for (const IndexDefined& index : defined) {
+    if (!index.complete) Wait(index.build);
+  }
+  for (uint64_t i = 0; i < Scaled(10) && !HasFailure(); ++i) Rebuild(defined[i % 2].definition);
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  for (const IndexDefined& index : defined) AwaitDeletions(index.definition);
+  engine_.reset();
+  for (const IndexDefined& index : defined) {
+    EXPECT_EQ(IndexFault(directory_.path(), index.definition), "") << index.definition.name;
+  }
+}
+
 }  // namespace
 }  // namespace millrace::testing
