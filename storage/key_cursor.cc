@@ -52,6 +52,11 @@ void KeyCursor::SeekToEnd() {
   Settle();
 }
 
+void KeyCursor::SeekFrom(std::string_view suffix) {
+  if (reverse_ && suffix.empty()) return SeekToEnd();
+  Seek(suffix);
+}
+
 // Every source that shows the key goes behind it.
 void KeyCursor::Next() {
   for (L0Buffer::Cursor& cursor : l0_) {

@@ -38,6 +38,8 @@ class KeyCursor {
   void Seek(std::string_view suffix);
   // Reverse order only.
   void SeekToEnd();
+  // Seek, but the empty suffix is the begin of the order.
+  void SeekFrom(std::string_view suffix);
   void Next();
   bool Valid() const { return valid_; }
   // Require Valid(). What stands behind the prefix; ends with the next call.

@@ -6,9 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "millrace/storage/catalog.h"
 #include "millrace/storage/index_entry.h"
 #include "millrace/storage/key_cursor.h"
+#include "millrace/storage/lookup_pager.h"
 #include "millrace/storage/row_cursor.h"
 
 namespace millrace::storage {
@@ -23,43 +23,53 @@ char TypeOf(std::string_view encoded) {
   return static_cast<char>(encoded.front() & '\xf0');
 }
 
-KeySource LinkSource(std::string prefix) {
-  std::string in_tree(KeyInTree(prefix));
-  return {.l0_prefix = std::move(prefix),
-          .tree = TreeId::kRelations,
-          .tree_prefix = std::move(in_tree)};
-}
-
 absl::Status BadQuery(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("the lookup ", what));
 }
 
 }  // namespace
 
-// Counts what is visited, and looks one further than the limit to know whether there is more.
-class Lookup::Pager {
+// Judges the entries and candidates of one lookup by their records.
+class Lookup::Judge {
  public:
-  explicit Pager(uint64_t limit) : limit_(limit) {}
+  // Lookup and question outlive it.
+  Judge(const Lookup& lookup, const Asked& asked)
+      : lookup_(lookup),
+        asked_(asked),
+        field_(asked.index.field),
+        record_key_(EncodeCollectionPrefix(Tree::kRecords, kTrunk, asked.index.collection)),
+        record_prefix_bytes_(record_key_.size()) {}
 
-  // Whether another record may be visited; not: there is more, and the page is full.
-  bool Admits() {
-    if (page_.count < limit_) return true;
-    page_.next = last_;
-    return false;
+  // The record that the place (value, id) stands for, if it still has the value, and if that is
+  // asked for. DataLoss: it is no place.
+  absl::StatusOr<std::optional<Found>> Find(std::string_view place) {
+    std::string_view id = place;
+    if (!SkipIndexValue(&id) || id.empty()) {
+      return absl::DataLossError(
+          absl::StrCat("index '", asked_.index.name, "' holds a damaged entry; rebuild the index"));
+    }
+    record_key_.resize(record_prefix_bytes_);
+    record_key_.append(id);
+    const absl::StatusOr<std::optional<CurrentRow>> record = lookup_.view_.Find(record_key_);
+    if (!record.ok()) return record.status();
+    if (!record->has_value() || !field_.Extract((*record)->payload, &key_)) return std::nullopt;
+    if (key_.entry() != place.substr(0, place.size() - id.size())) return std::nullopt;
+    if (!asked_.range.Holds(key_.full)) return std::nullopt;
+    if (asked_.scope != nullptr) {
+      const absl::StatusOr<bool> member = lookup_.IsMember(*asked_.scope, asked_.query.owner, id);
+      if (!member.ok()) return member.status();
+      if (!*member) return std::nullopt;
+    }
+    return Found{.id = id, .version = (*record)->version, .document = (*record)->payload};
   }
-  // After a visit: `suffix` is its place. False if the visitor wants no more.
-  bool Took(std::string_view suffix, bool more) {
-    ++page_.count;
-    last_.assign(suffix);
-    if (!more) page_.next = last_;
-    return more;
-  }
-  FoundPage& page() { return page_; }
 
  private:
-  const uint64_t limit_;
-  FoundPage page_;
-  std::string last_;
+  const Lookup& lookup_;
+  const Asked& asked_;
+  const IndexField field_;
+  std::string record_key_;
+  const size_t record_prefix_bytes_;
+  IndexKey key_;
 };
 
 bool Lookup::Range::Holds(std::string_view full) const {
@@ -68,74 +78,16 @@ bool Lookup::Range::Holds(std::string_view full) const {
   return (from.full.empty() || full >= from.full) && (to.full.empty() || full < to.full);
 }
 
-absl::StatusOr<IndexDefinition> Lookup::FindIndex(CollectionId collection,
-                                                  std::string_view name) const {
-  const std::string key = IndexDefinitionKey(collection, name);
-  const absl::StatusOr<std::optional<CurrentRow>> row = view_.Find(key);
-  if (!row.ok()) return row.status();
-  if (row->has_value()) return ReadIndexDefinition(key, (*row)->payload);
-  return absl::NotFoundError(
-      absl::StrCat("there is no index '", ToAbsl(name), "' on collection ", collection));
-}
-
-absl::StatusOr<std::vector<IndexInfo>> Lookup::ListIndexes() const {
-  const std::string prefix = AllIndexDefinitionsPrefix();
-  std::vector<IndexInfo> indexes;
-  RowCursor rows(view_.transaction(), view_.buffers(), Tree::kCatalog, view_.version());
-  for (rows.Seek(prefix); rows.Valid() && rows.key().starts_with(prefix); rows.Next()) {
-    const absl::StatusOr<IndexName> name = ReadIndexDefinitionKey(rows.key());
-    if (!name.ok()) return name.status();
-    IndexInfo& info = indexes.emplace_back();
-    absl::StatusOr<IndexDefinition> definition = ReadIndexDefinition(rows.key(), rows.payload());
-    info.status = definition.status();
-    if (definition.ok()) {
-      info.definition = *std::move(definition);
-      absl::StatusOr<GenerationState> state = ReadGenerations(view_.transaction(), info.definition);
-      info.status = state.status();
-      if (state.ok()) info.generations = *std::move(state);
-      info.complete = info.status.ok() && info.generations.Fulfils(info.definition);
-    } else {
-      info.definition.id = PeekIndexId(rows.payload());
-      info.definition.collection = name->collection;
-      info.definition.name = std::string(name->name);
-    }
-  }
-  if (!rows.status().ok()) return rows.status();
-  return indexes;
-}
-
-absl::StatusOr<Relation> Lookup::FindRelation(std::string_view name) const {
-  const absl::StatusOr<std::optional<CurrentRow>> row = view_.Find(RelationDefinitionKey(name));
-  if (!row.ok()) return row.status();
-  if (row->has_value()) return ReadRelation(name, (*row)->payload);
-  return absl::NotFoundError(absl::StrCat("there is no relation '", ToAbsl(name), "'"));
-}
-
-absl::StatusOr<std::vector<Relation>> Lookup::ListRelations() const {
-  const std::string prefix = AllRelationsPrefix();
-  std::vector<Relation> relations;
-  RowCursor rows(view_.transaction(), view_.buffers(), Tree::kCatalog, view_.version());
-  for (rows.Seek(prefix); rows.Valid() && rows.key().starts_with(prefix); rows.Next()) {
-    absl::StatusOr<Relation> relation =
-        ReadRelation(rows.key().substr(prefix.size()), rows.payload());
-    if (!relation.ok()) return relation.status();
-    relations.push_back(*std::move(relation));
-  }
-  if (!rows.status().ok()) return rows.status();
-  return relations;
-}
-
-// Most of its branches pass an error on. NOLINTNEXTLINE(readability-function-cognitive-complexity)
 absl::StatusOr<Lookup::Range> Lookup::RangeOf(const IndexQuery& query) {
-  const int ways = (query.equal.has_value() ? 1 : 0) + (query.prefix.has_value() ? 1 : 0) +
-                   (query.from.has_value() || query.to.has_value() ? 1 : 0);
-  if (ways > 1) return BadQuery("asks for several of a value, a prefix and a range; ask for one");
-  for (const std::optional<IndexValue>* value : {&query.equal, &query.from, &query.to}) {
-    if (!value->has_value()) continue;
-    if (absl::Status status = CheckIndexValue(**value); !status.ok()) return status;
+  const bool bounded = query.from.has_value() || query.to.has_value();
+  if ((query.equal.has_value() ? 1 : 0) + (query.prefix.has_value() ? 1 : 0) + (bounded ? 1 : 0) >
+      1) {
+    return BadQuery("asks for several of a value, a prefix and a range; ask for one");
   }
+  if (bounded) return RangeBetween(query);
   Range range;
   if (query.equal.has_value()) {
+    if (absl::Status status = CheckIndexValue(*query.equal); !status.ok()) return status;
     if (IsBlank(*query.equal)) return BadQuery("asks for a blank value; no index holds one");
     SetIndexKey(*query.equal, &range.equal);
     range.begin = std::string(range.equal.entry());
@@ -145,18 +97,29 @@ absl::StatusOr<Lookup::Range> Lookup::RangeOf(const IndexQuery& query) {
     range.end = PrefixSuccessor(range.begin);
     AppendIndexValue(IndexValue(*query.prefix), &range.prefix);
     range.prefix.resize(range.prefix.size() - 2);  // Without its end.
-  } else if (ways == 1) {
-    if (query.from.has_value()) SetIndexKey(*query.from, &range.from);
-    if (query.to.has_value()) SetIndexKey(*query.to, &range.to);
-    const char type = TypeOf(query.from.has_value() ? range.from.full : range.to.full);
-    if (query.from.has_value() && query.to.has_value() && TypeOf(range.to.full) != type) {
-      return BadQuery("has a range between values of two types");
-    }
-    range.begin = query.from.has_value() ? std::string(range.from.entry()) : std::string(1, type);
+  }
+  return range;
+}
+
+// A bound that is not set is the end of the other one's type.
+absl::StatusOr<Lookup::Range> Lookup::RangeBetween(const IndexQuery& query) {
+  Range range;
+  for (const auto& [bound, key] : {std::pair(&query.from, &range.from), {&query.to, &range.to}}) {
+    if (!bound->has_value()) continue;
+    if (absl::Status status = CheckIndexValue(**bound); !status.ok()) return status;
+    SetIndexKey(**bound, key);
+  }
+  const IndexKey& from = range.from;
+  const IndexKey& to = range.to;
+  const char type = TypeOf(from.full.empty() ? to.full : from.full);
+  if (!to.full.empty() && TypeOf(to.full) != type) {
+    return BadQuery("has a range between values of two types");
+  }
+  range.begin = from.full.empty() ? std::string(1, type) : std::string(from.entry());
+  if (to.full.empty()) {
     range.end = std::string(1, static_cast<char>(type + 0x10));
-    if (query.to.has_value()) {
-      range.end = range.to.cut.empty() ? range.to.full : PrefixSuccessor(range.to.cut);
-    }
+  } else {
+    range.end = to.cut.empty() ? to.full : PrefixSuccessor(to.cut);
   }
   return range;
 }
@@ -177,6 +140,18 @@ absl::StatusOr<IndexDefinition> Lookup::Current(const IndexDefinition& index) co
       absl::StrCat("index '", index.name, "' was dropped or defined anew; look it up again"));
 }
 
+// The relation that scopes the index, if one does.
+absl::StatusOr<std::optional<Relation>> Lookup::ScopeOf(const IndexDefinition& index) const {
+  if (!index.scoped()) return std::nullopt;
+  absl::StatusOr<std::vector<Relation>> relations = ListRelations();
+  if (!relations.ok()) return relations.status();
+  for (Relation& relation : *relations) {
+    if (relation.id == index.scope) return std::move(relation);
+  }
+  return absl::DataLossError(
+      absl::StrCat("the relation that scopes index '", index.name, "' is not in the catalog"));
+}
+
 absl::StatusOr<FoundPage> Lookup::Find(const IndexDefinition& index, const IndexQuery& query,
                                        absl::FunctionRef<bool(const Found&)> visit) const {
   const absl::StatusOr<IndexDefinition> current = Current(index);
@@ -188,114 +163,83 @@ absl::StatusOr<FoundPage> Lookup::Find(const IndexDefinition& index, const Index
   const absl::StatusOr<Range> range = RangeOf(query);
   if (!range.ok()) return range.status();
   if (absl::Status status = CheckAfter(query, *range); !status.ok()) return status;
-  std::optional<Relation> scope;
-  if (current->scoped()) {
-    const absl::StatusOr<std::vector<Relation>> relations = ListRelations();
-    if (!relations.ok()) return relations.status();
-    for (const Relation& relation : *relations) {
-      if (relation.id == current->scope) scope = relation;
-    }
-    if (!scope.has_value()) {
-      return absl::DataLossError(absl::StrCat("the relation that scopes index '", current->name,
-                                              "' is not in the catalog"));
-    }
-  }
+  const absl::StatusOr<std::optional<Relation>> scope = ScopeOf(*current);
+  if (!scope.ok()) return scope.status();
   const absl::StatusOr<GenerationState> state = ReadGenerations(view_.transaction(), *current);
   if (!state.ok()) return state.status();
-  const Relation* const scope_of = scope.has_value() ? &*scope : nullptr;
-  if (state->Serves()) return Walk(*current, state->live, scope_of, query, *range, visit);
-  if (query.may_scan) return Scan(*current, scope_of, query, *range, visit);
+  const Asked asked{.index = *current,
+                    .scope = scope->has_value() ? &**scope : nullptr,
+                    .query = query,
+                    .range = *range};
+  if (state->Serves()) return Walk(asked, state->live, visit);
+  if (query.may_scan) return Scan(asked, visit);
   return absl::FailedPreconditionError(
       absl::StrCat("index '", current->name, "' is not built yet, and the lookup may not scan"));
 }
 
 // Entries and candidates in order, each judged by its record.
-// Most of its branches pass an error on.
-// NOLINTNEXTLINE(readability-function-cognitive-complexity,readability-function-size)
-absl::StatusOr<FoundPage> Lookup::Walk(const IndexDefinition& index, Generation generation,
-                                       const Relation* scope, const IndexQuery& query,
-                                       const Range& range,
+absl::StatusOr<FoundPage> Lookup::Walk(const Asked& asked, Generation generation,
                                        absl::FunctionRef<bool(const Found&)> visit) const {
+  const auto& [index, scope, query, range] = asked;
   KeyCursor cursor(view_.buffers(), view_.transaction(),
                    {.l0_prefix = CandidatePrefix(kTrunk, index.id),
                     .tree = TreeId::kIndex,
                     .tree_prefix = IndexOwnerPrefix(kTrunk, index.id, generation, query.owner)},
                    query.reverse);
-  const std::string& start = !query.after.empty() ? query.after
-                             : query.reverse      ? range.end
-                                                  : range.begin;
-  if (query.reverse && start.empty()) {
-    cursor.SeekToEnd();
+  if (!query.after.empty()) {
+    cursor.Seek(query.after);
   } else {
-    cursor.Seek(start);
+    cursor.SeekFrom(query.reverse ? range.end : range.begin);
   }
-  const IndexField field(index.field);
-  IndexKey key;
-  Pager pager(query.limit);
+  Judge judge(*this, asked);
+  LookupPager pager(query.limit);
   for (; cursor.Valid(); cursor.Next()) {
     if (absl::Status status = ended_(); !status.ok()) return status;
     const std::string_view suffix = cursor.suffix();
-    if (query.reverse ? suffix < range.begin : !range.end.empty() && suffix >= range.end) break;
-    if (suffix == query.after || (!range.end.empty() && suffix >= range.end)) continue;
-    std::string_view id = suffix;
-    if (!SkipIndexValue(&id) || id.empty()) {
-      return absl::DataLossError(
-          absl::StrCat("index '", index.name, "' holds a damaged entry; rebuild the index"));
-    }
-    const absl::StatusOr<std::optional<CurrentRow>> record =
-        view_.Find(RecordKey(index.collection, id));
-    if (!record.ok()) return record.status();
-    if (!record->has_value() || !field.Extract((*record)->payload, &key)) continue;
-    if (key.entry() != suffix.substr(0, suffix.size() - id.size()) || !range.Holds(key.full)) {
-      continue;
-    }
-    if (scope != nullptr) {
-      const absl::StatusOr<bool> member = IsMember(*scope, query.owner, id);
-      if (!member.ok()) return member.status();
-      if (!*member) continue;
-    }
-    if (!pager.Admits()) break;
-    const Found found{.id = id, .version = (*record)->version, .document = (*record)->payload};
-    if (!pager.Took(suffix, visit(found))) break;
+    if (range.Ends(suffix, query.reverse)) break;
+    if (suffix == query.after || range.IsAbove(suffix)) continue;
+    const absl::StatusOr<std::optional<Found>> found = judge.Find(suffix);
+    if (!found.ok()) return found.status();
+    if (!found->has_value()) continue;
+    if (!pager.Take(suffix, [&] { return visit(**found); })) break;
   }
   if (!cursor.status().ok()) return cursor.status();
   return std::move(pager.page());
 }
 
-// Calls `take` with the place of each record that the index should hold in the range.
-absl::Status Lookup::Collect(const IndexDefinition& index, const Range& range,
-                             absl::FunctionRef<void(std::string)> take) const {
-  const std::string prefix = EncodeCollectionPrefix(Tree::kRecords, kTrunk, index.collection);
-  const IndexField field(index.field);
+// Calls `take` with the place of each record that the index should hold in the range, whatever its
+// owners.
+absl::Status Lookup::Collect(const Asked& asked, absl::FunctionRef<void(std::string)> take) const {
+  const std::string prefix = EncodeCollectionPrefix(Tree::kRecords, kTrunk, asked.index.collection);
+  const IndexField field(asked.index.field);
   IndexKey key;
   RowCursor rows(view_.transaction(), view_.buffers(), Tree::kRecords, view_.version());
   for (rows.Seek(prefix); rows.Valid() && rows.key().starts_with(prefix); rows.Next()) {
     if (absl::Status status = ended_(); !status.ok()) return status;
-    if (!field.Extract(rows.payload(), &key) || !range.Holds(key.full)) continue;
+    if (!field.Extract(rows.payload(), &key) || !asked.range.Holds(key.full)) continue;
     std::string place(key.entry());
-    if (place < range.begin || (!range.end.empty() && place >= range.end)) continue;
+    if (place < asked.range.begin || asked.range.IsAbove(place)) continue;
     place.append(rows.key().substr(prefix.size()));
     take(std::move(place));
   }
   return rows.status();
 }
 
-// In the order of the index: the places are sorted, of which no more are kept than a page needs.
-// Most of its branches pass an error on. NOLINTNEXTLINE(readability-function-cognitive-complexity)
-absl::StatusOr<FoundPage> Lookup::Scan(const IndexDefinition& index, const Relation* scope,
-                                       const IndexQuery& query, const Range& range,
-                                       absl::FunctionRef<bool(const Found&)> visit) const {
+// The places of what is asked for in order: no more than a page needs, and one to know whether
+// there is more.
+absl::StatusOr<std::vector<std::string>> Lookup::Places(const Asked& asked) const {
+  const IndexQuery& query = asked.query;
   const auto before = [&query](const std::string& a, const std::string& b) {
     return query.reverse ? b < a : a < b;
   };
   std::priority_queue<std::string, std::vector<std::string>, decltype(before)> kept(before);
   absl::Status failed;
-  const absl::Status collected = Collect(index, range, [&](std::string place) {
+  const absl::Status collected = Collect(asked, [&](std::string place) {
     if (!query.after.empty() && !before(query.after, place)) return;
-    if (scope != nullptr) {
+    if (asked.scope != nullptr) {
       std::string_view id = place;
       SkipIndexValue(&id);
-      const absl::StatusOr<bool> member = IsMember(*scope, query.owner, id);
+      const absl::StatusOr<bool> member = IsMember(*asked.scope, query.owner, id);
       if (!member.ok()) failed = member.status();
       if (!member.ok() || !*member) return;
     }
@@ -306,70 +250,25 @@ absl::StatusOr<FoundPage> Lookup::Scan(const IndexDefinition& index, const Relat
   if (!failed.ok()) return failed;
   std::vector<std::string> places(kept.size());
   for (size_t i = places.size(); i > 0; kept.pop()) places[--i] = kept.top();
-  Pager pager(query.limit);
+  return places;
+}
+
+absl::StatusOr<FoundPage> Lookup::Scan(const Asked& asked,
+                                       absl::FunctionRef<bool(const Found&)> visit) const {
+  const absl::StatusOr<std::vector<std::string>> places = Places(asked);
+  if (!places.ok()) return places.status();
+  LookupPager pager(asked.query.limit);
   pager.page().scanned = true;
-  for (const std::string& place : places) {
-    if (!pager.Admits()) break;
+  for (const std::string& place : *places) {
     std::string_view id = place;
     SkipIndexValue(&id);
     const absl::StatusOr<std::optional<CurrentRow>> record =
-        view_.Find(RecordKey(index.collection, id));
+        view_.Find(RecordKey(asked.index.collection, id));
     if (!record.ok()) return record.status();
     if (!record->has_value()) continue;
     const Found found{.id = id, .version = (*record)->version, .document = (*record)->payload};
-    if (!pager.Took(place, visit(found))) break;
+    if (!pager.Take(place, [&] { return visit(found); })) break;
   }
-  return std::move(pager.page());
-}
-
-absl::StatusOr<bool> Lookup::IsMember(const Relation& scope, std::string_view owner,
-                                      std::string_view member) const {
-  const absl::StatusOr<std::optional<RowView::Link>> link =
-      view_.FindLink(scope, {.relation = scope.id, .owner = owner, .member = member});
-  if (!link.ok()) return link.status();
-  return link->has_value() && !(*link)->data.staged;
-}
-
-// Most of its branches pass an error on. NOLINTNEXTLINE(readability-function-cognitive-complexity)
-absl::StatusOr<FoundPage> Lookup::Links(const Relation& relation, std::string_view end,
-                                        bool of_owner, const LinkQuery& query,
-                                        absl::FunctionRef<bool(const LinkRef&)> visit) const {
-  if (relation.id == 0) return BadQuery("names a relation that was never opened");
-  if (absl::Status status = CheckId(end); !status.ok()) return status;
-  const std::string prefix = of_owner ? OwnerRowPrefix(kTrunk, relation.id, end)
-                                      : MemberRowPrefix(kTrunk, relation.id, end);
-  KeyCursor cursor(view_.buffers(), view_.transaction(), LinkSource(prefix), query.reverse);
-  if (query.reverse && query.after.empty()) {
-    cursor.SeekToEnd();
-  } else {
-    cursor.Seek(query.after);
-  }
-  Pager pager(query.limit);
-  std::string key;
-  for (; cursor.Valid(); cursor.Next()) {
-    if (absl::Status status = ended_(); !status.ok()) return status;
-    if (!query.after.empty() && cursor.suffix() == query.after) continue;
-    key = prefix;
-    key.append(cursor.suffix());
-    const absl::StatusOr<std::optional<CurrentRow>> row = view_.Find(key);
-    if (!row.ok()) return row.status();
-    if (!row->has_value()) continue;
-    const absl::StatusOr<LinkRow> link = DecodeLinkRowKey(key, relation.order);
-    if (!link.ok()) return link.status();
-    const absl::StatusOr<LinkData> data = DecodeLinkData((*row)->payload);
-    if (!data.ok()) return data.status();
-    if (data->staged != query.staged) continue;
-    const absl::StatusOr<bool> live = view_.EndsLive(relation, link->ends, (*row)->version);
-    if (!live.ok()) return live.status();
-    if (!*live) continue;
-    if (!pager.Admits()) break;
-    const LinkRef found{.owner = link->ends.owner,
-                        .member = link->ends.member,
-                        .version = (*row)->version,
-                        .data = *data};
-    if (!pager.Took(cursor.suffix(), visit(found))) break;
-  }
-  if (!cursor.status().ok()) return cursor.status();
   return std::move(pager.page());
 }
 

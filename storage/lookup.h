@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,23 +50,38 @@ class Lookup {
     IndexKey from;
     IndexKey to;
     std::string prefix;
+    // Whether a value, whole, is asked for.
     bool Holds(std::string_view full) const;
+    // Whether a place lies above the range, and whether the walk is past it.
+    bool IsAbove(std::string_view place) const { return !end.empty() && place >= end; }
+    bool Ends(std::string_view place, bool reverse) const {
+      return reverse ? place < begin : IsAbove(place);
+    }
   };
-  class Pager;
+  // A lookup whose words make sense. The scope is null unless the index is scoped.
+  struct Asked {
+    const IndexDefinition& index;
+    const Relation* scope;
+    const IndexQuery& query;
+    const Range& range;
+  };
+  class Judge;
 
   static absl::StatusOr<Range> RangeOf(const IndexQuery& query);
+  static absl::StatusOr<Range> RangeBetween(const IndexQuery& query);
   static absl::Status CheckAfter(const IndexQuery& query, const Range& range);
   absl::StatusOr<IndexDefinition> Current(const IndexDefinition& index) const;
-  absl::StatusOr<FoundPage> Walk(const IndexDefinition& index, Generation generation,
-                                 const Relation* scope, const IndexQuery& query, const Range& range,
+  absl::StatusOr<std::optional<Relation>> ScopeOf(const IndexDefinition& index) const;
+  absl::StatusOr<FoundPage> Walk(const Asked& asked, Generation generation,
                                  absl::FunctionRef<bool(const Found&)> visit) const;
-  absl::StatusOr<FoundPage> Scan(const IndexDefinition& index, const Relation* scope,
-                                 const IndexQuery& query, const Range& range,
+  absl::StatusOr<FoundPage> Scan(const Asked& asked,
                                  absl::FunctionRef<bool(const Found&)> visit) const;
-  absl::Status Collect(const IndexDefinition& index, const Range& range,
-                       absl::FunctionRef<void(std::string)> take) const;
+  absl::Status Collect(const Asked& asked, absl::FunctionRef<void(std::string)> take) const;
+  absl::StatusOr<std::vector<std::string>> Places(const Asked& asked) const;
   absl::StatusOr<bool> IsMember(const Relation& scope, std::string_view owner,
                                 std::string_view member) const;
+  absl::StatusOr<std::optional<LinkRef>> JudgeLink(const Relation& relation, std::string_view key,
+                                                   bool staged) const;
 
   const RowView& view_;
   absl::FunctionRef<absl::Status()> ended_;
