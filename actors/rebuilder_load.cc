@@ -129,10 +129,12 @@ absl::StatusOr<IndexPlan> Rebuilder::PlanFor(const storage::BuildRequest& reques
   if (plan.definition.scoped()) {
     const absl::StatusOr<storage::Snapshot> snapshot = TakeSnapshot();
     if (!snapshot.ok()) return snapshot.status();
-    const absl::StatusOr<std::vector<storage::Relation>> relations = snapshot->ListRelations();
+    const absl::StatusOr<std::vector<storage::RelationInfo>> relations = snapshot->ListRelations();
     if (!relations.ok()) return relations.status();
-    for (const storage::Relation& relation : *relations) {
-      if (relation.id == plan.definition.scope) plan.scope = relation;
+    for (const storage::RelationInfo& info : *relations) {
+      if (info.relation.id != plan.definition.scope) continue;
+      if (!info.status.ok()) return info.status;
+      plan.scope = info.relation;
     }
   }
   if (absl::Status status = CheckPlan(plan); !status.ok()) return status;

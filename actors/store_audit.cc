@@ -1,7 +1,5 @@
 #include "millrace/actors/store_audit.h"
 
-#include <map>
-
 #include "absl/strings/str_cat.h"
 
 namespace millrace {
@@ -41,11 +39,11 @@ absl::StatusOr<StoreAudit> StoreAudit::Plan(const storage::Snapshot& snapshot,
 absl::Status StoreAudit::Add(const storage::Snapshot& snapshot) {
   const absl::StatusOr<std::vector<Collection>> collections = snapshot.ListCollections();
   if (!collections.ok()) return collections.status();
-  const absl::StatusOr<std::vector<Relation>> relations = snapshot.ListRelations();
+  const absl::StatusOr<std::vector<storage::RelationInfo>> relations = snapshot.ListRelations();
   if (!relations.ok()) return relations.status();
   const absl::StatusOr<std::vector<IndexInfo>> indexes = snapshot.ListIndexes();
   if (!indexes.ok()) return indexes.status();
-  std::map<storage::CollectionId, std::string> names;
+  Names names;
   for (const Collection& collection : *collections) {
     names[collection.id] = collection.name;
     if (!options_.collection.empty() && options_.collection != collection.name) continue;
@@ -53,13 +51,17 @@ absl::Status StoreAudit::Add(const storage::Snapshot& snapshot) {
     if (options_.index.empty()) {
       unit.rows = AddPart(AuditDimension::kRecords, collection.id, collection.name);
     }
-    AddIndexes(*indexes, collection.name, &unit);
+    AddIndexes(*indexes, collection.name, /*scope=*/0, &unit);
     units_.push_back(std::move(unit));
   }
   if (!options_.collection.empty() && units_.empty()) {
     return absl::NotFoundError(absl::StrCat("there is no collection '", options_.collection, "'"));
   }
-  for (const Relation& relation : *relations) {
+  for (const auto& [relation, readable] : *relations) {
+    if (!readable.ok()) {
+      AddUnreadable(relation, readable, *indexes, names);
+      continue;
+    }
     const bool joins = options_.collection.empty() ||
                        options_.collection == names[relation.owners] ||
                        options_.collection == names[relation.members];
@@ -68,10 +70,27 @@ absl::Status StoreAudit::Add(const storage::Snapshot& snapshot) {
     if (options_.index.empty()) {
       unit.rows = AddPart(AuditDimension::kRelation, relation.id, relation.name);
     }
-    AddIndexes(*indexes, names[relation.members], &unit);
+    AddIndexes(*indexes, names[relation.members], relation.id, &unit);
     units_.push_back(std::move(unit));
   }
   return absl::OkStatus();
+}
+
+// Nobody knows what it joins; neither it nor what it scopes can be checked.
+void StoreAudit::AddUnreadable(const Relation& relation, const absl::Status& cause,
+                               const std::vector<IndexInfo>& indexes, const Names& names) {
+  if (options_.collection.empty() && options_.index.empty()) {
+    const size_t part = AddPart(AuditDimension::kRelation, relation.id, relation.name);
+    report_.parts[part].not_checked = cause;
+  }
+  for (const IndexInfo& index : indexes) {
+    const storage::IndexDefinition& definition = index.definition;
+    const auto collection = names.find(definition.collection);
+    if (definition.scope != relation.id || collection == names.end()) continue;
+    AuditUnit unit{.collection = Collection{.id = definition.collection}};
+    AddIndexes({index}, collection->second, definition.scope, &unit);
+    for (const auto& [unread, part] : unit.indexes) report_.parts[part].not_checked = cause;
+  }
 }
 
 size_t StoreAudit::AddPart(AuditDimension dimension, uint64_t id, std::string name) {
@@ -81,11 +100,10 @@ size_t StoreAudit::AddPart(AuditDimension dimension, uint64_t id, std::string na
 
 // Those of the collection that belong to the unit, also those that cannot be read.
 void StoreAudit::AddIndexes(const std::vector<IndexInfo>& indexes, const std::string& collection,
-                            AuditUnit* unit) {
+                            storage::RelationId scope, AuditUnit* unit) {
   if (!options_.collection.empty() && options_.collection != collection) return;
   const bool scoped = unit->relation.has_value();
   const storage::CollectionId id = scoped ? unit->relation->members : unit->collection->id;
-  const storage::RelationId scope = scoped ? unit->relation->id : 0;
   for (const IndexInfo& index : indexes) {
     const storage::IndexDefinition& definition = index.definition;
     const bool wanted = options_.index.empty() || options_.index == definition.name;

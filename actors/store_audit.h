@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -54,8 +55,11 @@ class StoreAudit {
 
   absl::Status Add(const storage::Snapshot& snapshot);
   size_t AddPart(storage::AuditDimension dimension, uint64_t id, std::string name);
+  using Names = std::map<storage::CollectionId, std::string>;
   void AddIndexes(const std::vector<storage::IndexInfo>& indexes, const std::string& collection,
-                  AuditUnit* unit);
+                  storage::RelationId scope, AuditUnit* unit);
+  void AddUnreadable(const storage::Relation& relation, const absl::Status& cause,
+                     const std::vector<storage::IndexInfo>& indexes, const Names& names);
   absl::Status Look(const AuditUnit& unit, const storage::AuditScope& scope);
 
   storage::AuditOptions options_;

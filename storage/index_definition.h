@@ -18,7 +18,8 @@ namespace millrace::storage {
 using IndexId = uint64_t;
 using RelationId = uint64_t;
 
-// How many records may have one value. The numbers are format.
+// How many records may have one value. Either way a record has one place, that of its value now: an
+// update moves it. What values a record once had is for a relation to keep. The numbers are format.
 enum class IndexKind : uint8_t { kUnique = 1, kMulti = 2 };
 std::string_view ToString(IndexKind kind);
 

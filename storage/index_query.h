@@ -27,6 +27,7 @@ struct IndexQuery {
   std::string owner;     // Of a scoped index: whose members. Else empty.
   bool reverse = false;  // From the highest value down.
   uint64_t limit = std::numeric_limits<uint64_t>::max();
+  uint64_t offset = 0;   // So many are passed over first. That costs as much as to visit them.
   std::string after;     // FoundPage::next of the page before; empty: from the start.
   bool may_scan = true;  // False: FailedPrecondition where there is no build to answer from.
 };
@@ -43,7 +44,8 @@ struct LinkQuery {
   bool reverse = false;
   bool staged = false;  // The links that are prepared, instead of those that count.
   uint64_t limit = std::numeric_limits<uint64_t>::max();
-  std::string after;  // FoundPage::next of the page before; empty: from the start.
+  uint64_t offset = 0;  // So many are passed over first. That costs as much as to visit them.
+  std::string after;    // FoundPage::next of the page before; empty: from the start.
 };
 
 // One link as a visitor sees it; views end with the call. Value.
@@ -52,6 +54,20 @@ struct LinkRef {
   std::string_view member;
   Version version = kNoVersion;
   LinkData data;
+};
+
+// A value of a record in an index, as introspection shows it. Value.
+struct IndexedValue {
+  IndexDefinition index;
+  IndexValue value;
+  std::string owner;       // Of a scoped index: there is one of these for each owner.
+  bool has_entry = false;  // Lookups find the record by its entry. False: they scan, or miss it.
+};
+
+// A relation as a list shows it. Value.
+struct RelationInfo {
+  Relation relation;    // If it cannot be read: number and name alone.
+  absl::Status status;  // Not OK: why the relation cannot be used.
 };
 
 // An index as a list shows it. Value.

@@ -8,15 +8,12 @@
 
 #include "millrace/storage/index_entry.h"
 #include "millrace/storage/key_cursor.h"
+#include "millrace/storage/lookup_judge.h"
 #include "millrace/storage/lookup_pager.h"
 #include "millrace/storage/row_cursor.h"
 
 namespace millrace::storage {
 namespace {
-
-std::string RecordKey(CollectionId collection, std::string_view id) {
-  return EncodeRowKey({.collection = collection, .id = id});
-}
 
 // The first byte of an encoding tells the type; both booleans are one.
 char TypeOf(std::string_view encoded) {
@@ -28,49 +25,6 @@ absl::Status BadQuery(absl::string_view what) {
 }
 
 }  // namespace
-
-// Judges the entries and candidates of one lookup by their records.
-class Lookup::Judge {
- public:
-  // Lookup and question outlive it.
-  Judge(const Lookup& lookup, const Asked& asked)
-      : lookup_(lookup),
-        asked_(asked),
-        field_(asked.index.field),
-        record_key_(EncodeCollectionPrefix(Tree::kRecords, kTrunk, asked.index.collection)),
-        record_prefix_bytes_(record_key_.size()) {}
-
-  // The record that the place (value, id) stands for, if it still has the value, and if that is
-  // asked for. DataLoss: it is no place.
-  absl::StatusOr<std::optional<Found>> Find(std::string_view place) {
-    std::string_view id = place;
-    if (!SkipIndexValue(&id) || id.empty()) {
-      return absl::DataLossError(
-          absl::StrCat("index '", asked_.index.name, "' holds a damaged entry; rebuild the index"));
-    }
-    record_key_.resize(record_prefix_bytes_);
-    record_key_.append(id);
-    const absl::StatusOr<std::optional<CurrentRow>> record = lookup_.view_.Find(record_key_);
-    if (!record.ok()) return record.status();
-    if (!record->has_value() || !field_.Extract((*record)->payload, &key_)) return std::nullopt;
-    if (key_.entry() != place.substr(0, place.size() - id.size())) return std::nullopt;
-    if (!asked_.range.Holds(key_.full)) return std::nullopt;
-    if (asked_.scope != nullptr) {
-      const absl::StatusOr<bool> member = lookup_.IsMember(*asked_.scope, asked_.query.owner, id);
-      if (!member.ok()) return member.status();
-      if (!*member) return std::nullopt;
-    }
-    return Found{.id = id, .version = (*record)->version, .document = (*record)->payload};
-  }
-
- private:
-  const Lookup& lookup_;
-  const Asked& asked_;
-  const IndexField field_;
-  std::string record_key_;
-  const size_t record_prefix_bytes_;
-  IndexKey key_;
-};
 
 bool Lookup::Range::Holds(std::string_view full) const {
   if (!equal.full.empty()) return full == equal.full;
@@ -140,87 +94,102 @@ absl::StatusOr<IndexDefinition> Lookup::Current(const IndexDefinition& index) co
       absl::StrCat("index '", index.name, "' was dropped or defined anew; look it up again"));
 }
 
-// The relation that scopes the index, if one does.
-absl::StatusOr<std::optional<Relation>> Lookup::ScopeOf(const IndexDefinition& index) const {
-  if (!index.scoped()) return std::nullopt;
-  absl::StatusOr<std::vector<Relation>> relations = ListRelations();
-  if (!relations.ok()) return relations.status();
-  for (Relation& relation : *relations) {
-    if (relation.id == index.scope) return std::move(relation);
+// The index as it is in this view, with its scope and its builds, ready to be asked.
+absl::StatusOr<Lookup::Target> Lookup::TargetOf(const IndexDefinition& index,
+                                                std::string_view owner, bool may_scan) const {
+  absl::StatusOr<IndexDefinition> current = Current(index);
+  if (!current.ok()) return current.status();
+  if (current->scoped() != !owner.empty()) {
+    return BadQuery(current->scoped() ? "names no owner, and the index is scoped by one"
+                                      : "names an owner, and the index is not scoped");
   }
-  return absl::DataLossError(
-      absl::StrCat("the relation that scopes index '", index.name, "' is not in the catalog"));
+  absl::StatusOr<std::optional<Relation>> scope = ScopeOf(*current);
+  if (!scope.ok()) return scope.status();
+  absl::StatusOr<GenerationState> generations = ReadGenerations(view_.transaction(), *current);
+  if (!generations.ok()) return generations.status();
+  if (!generations->Serves() && !may_scan) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("index '", current->name, "' is not built yet, and the lookup may not scan"));
+  }
+  return Target{.index = *std::move(current),
+                .scope = *std::move(scope),
+                .generations = *std::move(generations)};
 }
 
 absl::StatusOr<FoundPage> Lookup::Find(const IndexDefinition& index, const IndexQuery& query,
                                        absl::FunctionRef<bool(const Found&)> visit) const {
-  const absl::StatusOr<IndexDefinition> current = Current(index);
-  if (!current.ok()) return current.status();
-  if (current->scoped() != !query.owner.empty()) {
-    return BadQuery(current->scoped() ? "names no owner, and the index is scoped by one"
-                                      : "names an owner, and the index is not scoped");
-  }
+  const absl::StatusOr<Target> target = TargetOf(index, query.owner, query.may_scan);
+  if (!target.ok()) return target.status();
   const absl::StatusOr<Range> range = RangeOf(query);
   if (!range.ok()) return range.status();
   if (absl::Status status = CheckAfter(query, *range); !status.ok()) return status;
-  const absl::StatusOr<std::optional<Relation>> scope = ScopeOf(*current);
-  if (!scope.ok()) return scope.status();
-  const absl::StatusOr<GenerationState> state = ReadGenerations(view_.transaction(), *current);
-  if (!state.ok()) return state.status();
-  const Asked asked{.index = *current,
-                    .scope = scope->has_value() ? &**scope : nullptr,
-                    .query = query,
-                    .range = *range};
-  if (state->Serves()) return Walk(asked, state->live, visit);
-  if (query.may_scan) return Scan(asked, visit);
-  return absl::FailedPreconditionError(
-      absl::StrCat("index '", current->name, "' is not built yet, and the lookup may not scan"));
+  const Asked asked{.target = *target, .query = query, .range = *range};
+  return target->generations.Serves() ? Walk(asked, visit) : Scan(asked, visit);
 }
 
-// Entries and candidates in order, each judged by its record.
-absl::StatusOr<FoundPage> Lookup::Walk(const Asked& asked, Generation generation,
-                                       absl::FunctionRef<bool(const Found&)> visit) const {
-  const auto& [index, scope, query, range] = asked;
+// Calls `visit` with the place of each entry and candidate of the range, in order, until it answers
+// false or an error.
+absl::Status Lookup::ForEachPlace(
+    const Asked& asked, absl::FunctionRef<absl::StatusOr<bool>(std::string_view)> visit) const {
+  const auto& [target, query, range] = asked;
   KeyCursor cursor(view_.buffers(), view_.transaction(),
-                   {.l0_prefix = CandidatePrefix(kTrunk, index.id),
+                   {.l0_prefix = CandidatePrefix(kTrunk, target.index.id),
                     .tree = TreeId::kIndex,
-                    .tree_prefix = IndexOwnerPrefix(kTrunk, index.id, generation, query.owner)},
+                    .tree_prefix = IndexOwnerPrefix(kTrunk, target.index.id,
+                                                    target.generations.live, query.owner)},
                    query.reverse);
   if (!query.after.empty()) {
     cursor.Seek(query.after);
   } else {
     cursor.SeekFrom(query.reverse ? range.end : range.begin);
   }
-  Judge judge(*this, asked);
-  LookupPager pager(query.limit);
   for (; cursor.Valid(); cursor.Next()) {
     if (absl::Status status = ended_(); !status.ok()) return status;
-    const std::string_view suffix = cursor.suffix();
-    if (range.Ends(suffix, query.reverse)) break;
-    if (suffix == query.after || range.IsAbove(suffix)) continue;
-    const absl::StatusOr<std::optional<Found>> found = judge.Find(suffix);
-    if (!found.ok()) return found.status();
-    if (!found->has_value()) continue;
-    if (!pager.Take(suffix, [&] { return visit(**found); })) break;
+    const std::string_view place = cursor.suffix();
+    if (range.Ends(place, query.reverse)) break;
+    if (place == query.after || range.IsAbove(place)) continue;
+    const absl::StatusOr<bool> more = visit(place);
+    if (!more.ok()) return more.status();
+    if (!*more) return absl::OkStatus();
   }
-  if (!cursor.status().ok()) return cursor.status();
+  return cursor.status();
+}
+
+absl::StatusOr<FoundPage> Lookup::Walk(const Asked& asked,
+                                       absl::FunctionRef<bool(const Found&)> visit) const {
+  Judge judge(*this, asked);
+  LookupPager pager(asked.query.offset, asked.query.limit);
+  const absl::Status status =
+      ForEachPlace(asked, [&](std::string_view place) -> absl::StatusOr<bool> {
+        const absl::StatusOr<std::optional<Found>> found = judge.Find(place);
+        if (!found.ok()) return found.status();
+        return !found->has_value() || pager.Take(place, [&] { return visit(**found); });
+      });
+  if (!status.ok()) return status;
   return std::move(pager.page());
 }
 
-// Calls `take` with the place of each record that the index should hold in the range, whatever its
-// owners.
+// Calls `take` with the place of each record that the index should hold and that is asked for, in
+// no order.
 absl::Status Lookup::Collect(const Asked& asked, absl::FunctionRef<void(std::string)> take) const {
-  const std::string prefix = EncodeCollectionPrefix(Tree::kRecords, kTrunk, asked.index.collection);
-  const IndexField field(asked.index.field);
+  const auto& [target, query, range] = asked;
+  const std::string prefix =
+      EncodeCollectionPrefix(Tree::kRecords, kTrunk, target.index.collection);
+  const IndexField field(target.index.field);
   IndexKey key;
   RowCursor rows(view_.transaction(), view_.buffers(), Tree::kRecords, view_.version());
   for (rows.Seek(prefix); rows.Valid() && rows.key().starts_with(prefix); rows.Next()) {
     if (absl::Status status = ended_(); !status.ok()) return status;
-    if (!field.Extract(rows.payload(), &key) || !asked.range.Holds(key.full)) continue;
+    if (!field.Extract(rows.payload(), &key) || !range.Holds(key.full)) continue;
+    const std::string_view id = rows.key().substr(prefix.size());
     std::string place(key.entry());
-    if (place < asked.range.begin || asked.range.IsAbove(place)) continue;
-    place.append(rows.key().substr(prefix.size()));
-    take(std::move(place));
+    if (place < range.begin || range.IsAbove(place)) continue;
+    place.append(id);
+    const bool passed = query.reverse ? place >= query.after : place <= query.after;
+    if (!query.after.empty() && passed) continue;
+    const absl::StatusOr<bool> in_scope = IsInScope(target, query.owner, id);
+    if (!in_scope.ok()) return in_scope.status();
+    if (*in_scope) take(std::move(place));
   }
   return rows.status();
 }
@@ -229,25 +198,16 @@ absl::Status Lookup::Collect(const Asked& asked, absl::FunctionRef<void(std::str
 // there is more.
 absl::StatusOr<std::vector<std::string>> Lookup::Places(const Asked& asked) const {
   const IndexQuery& query = asked.query;
+  const uint64_t needed = query.offset + std::min(query.limit, ~uint64_t{0} - query.offset);
   const auto before = [&query](const std::string& a, const std::string& b) {
     return query.reverse ? b < a : a < b;
   };
   std::priority_queue<std::string, std::vector<std::string>, decltype(before)> kept(before);
-  absl::Status failed;
   const absl::Status collected = Collect(asked, [&](std::string place) {
-    if (!query.after.empty() && !before(query.after, place)) return;
-    if (asked.scope != nullptr) {
-      std::string_view id = place;
-      SkipIndexValue(&id);
-      const absl::StatusOr<bool> member = IsMember(*asked.scope, query.owner, id);
-      if (!member.ok()) failed = member.status();
-      if (!member.ok() || !*member) return;
-    }
     kept.push(std::move(place));
-    if (kept.size() > query.limit && kept.size() - query.limit > 1) kept.pop();
+    if (kept.size() > needed && kept.size() - needed > 1) kept.pop();
   });
   if (!collected.ok()) return collected;
-  if (!failed.ok()) return failed;
   std::vector<std::string> places(kept.size());
   for (size_t i = places.size(); i > 0; kept.pop()) places[--i] = kept.top();
   return places;
@@ -257,19 +217,25 @@ absl::StatusOr<FoundPage> Lookup::Scan(const Asked& asked,
                                        absl::FunctionRef<bool(const Found&)> visit) const {
   const absl::StatusOr<std::vector<std::string>> places = Places(asked);
   if (!places.ok()) return places.status();
-  LookupPager pager(asked.query.limit);
+  LookupPager pager(asked.query.offset, asked.query.limit);
   pager.page().scanned = true;
   for (const std::string& place : *places) {
     std::string_view id = place;
     SkipIndexValue(&id);
-    const absl::StatusOr<std::optional<CurrentRow>> record =
-        view_.Find(RecordKey(asked.index.collection, id));
-    if (!record.ok()) return record.status();
-    if (!record->has_value()) continue;
-    const Found found{.id = id, .version = (*record)->version, .document = (*record)->payload};
-    if (!pager.Take(place, [&] { return visit(found); })) break;
+    const absl::StatusOr<std::optional<Found>> found = FindRecord(asked.target.index, id);
+    if (!found.ok()) return found.status();
+    if (found->has_value() && !pager.Take(place, [&] { return visit(**found); })) break;
   }
   return std::move(pager.page());
+}
+
+absl::StatusOr<std::optional<Lookup::Found>> Lookup::FindRecord(const IndexDefinition& index,
+                                                                std::string_view id) const {
+  const absl::StatusOr<std::optional<CurrentRow>> record =
+      view_.Find(EncodeRowKey({.collection = index.collection, .id = id}));
+  if (!record.ok()) return record.status();
+  if (!record->has_value()) return std::nullopt;
+  return Found{.id = id, .version = (*record)->version, .document = (*record)->payload};
 }
 
 }  // namespace millrace::storage

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,7 +28,7 @@ class Lookup {
   absl::StatusOr<IndexDefinition> FindIndex(CollectionId collection, std::string_view name) const;
   absl::StatusOr<std::vector<IndexInfo>> ListIndexes() const;
   absl::StatusOr<Relation> FindRelation(std::string_view name) const;
-  absl::StatusOr<std::vector<Relation>> ListRelations() const;
+  absl::StatusOr<std::vector<RelationInfo>> ListRelations() const;
 
   // One record that was found. Views end with the call.
   struct Found {
@@ -36,6 +38,28 @@ class Lookup {
   };
   absl::StatusOr<FoundPage> Find(const IndexDefinition& index, const IndexQuery& query,
                                  absl::FunctionRef<bool(const Found&)> visit) const;
+
+  // The records that have one of the values, in the values' order; `value` says which.
+  struct ManyQuery {
+    const std::vector<IndexValue>& values;
+    std::string_view owner;
+  };
+  absl::StatusOr<FoundPage> FindMany(
+      const IndexDefinition& index, const ManyQuery& query,
+      absl::FunctionRef<bool(size_t value, const Found&)> visit) const;
+  // `count` of the records that the query finds, drawn by `random`: see Snapshot::Sample.
+  struct SampleQuery {
+    const IndexQuery& query;
+    uint64_t count;
+    absl::FunctionRef<uint64_t()> random;
+  };
+  absl::Status Sample(const IndexDefinition& index, const SampleQuery& sample,
+                      absl::FunctionRef<void(const Found&)> visit) const;
+
+  // Where a record stands; its tree and branch are not looked at.
+  absl::Status Memberships(const RowKey& record,
+                           absl::FunctionRef<bool(const Relation&, const LinkRef&)> visit) const;
+  absl::StatusOr<std::vector<IndexedValue>> IndexedIn(const RowKey& record) const;
 
   absl::StatusOr<FoundPage> Links(const Relation& relation, std::string_view end, bool of_owner,
                                   const LinkQuery& query,
@@ -58,10 +82,15 @@ class Lookup {
       return reverse ? place < begin : IsAbove(place);
     }
   };
-  // A lookup whose words make sense. The scope is null unless the index is scoped.
+  // An index as it is in this view, with the relation that scopes it, and its builds.
+  struct Target {
+    IndexDefinition index;
+    std::optional<Relation> scope;
+    GenerationState generations;
+  };
+  // A lookup whose words make sense.
   struct Asked {
-    const IndexDefinition& index;
-    const Relation* scope;
+    const Target& target;
     const IndexQuery& query;
     const Range& range;
   };
@@ -72,14 +101,32 @@ class Lookup {
   static absl::Status CheckAfter(const IndexQuery& query, const Range& range);
   absl::StatusOr<IndexDefinition> Current(const IndexDefinition& index) const;
   absl::StatusOr<std::optional<Relation>> ScopeOf(const IndexDefinition& index) const;
-  absl::StatusOr<FoundPage> Walk(const Asked& asked, Generation generation,
+  absl::StatusOr<Target> TargetOf(const IndexDefinition& index, std::string_view owner,
+                                  bool may_scan) const;
+  absl::Status ForEachPlace(const Asked& asked,
+                            absl::FunctionRef<absl::StatusOr<bool>(std::string_view)> visit) const;
+  absl::StatusOr<FoundPage> Walk(const Asked& asked,
                                  absl::FunctionRef<bool(const Found&)> visit) const;
   absl::StatusOr<FoundPage> Scan(const Asked& asked,
                                  absl::FunctionRef<bool(const Found&)> visit) const;
   absl::Status Collect(const Asked& asked, absl::FunctionRef<void(std::string)> take) const;
+  absl::StatusOr<std::vector<std::string>> DrawEntries(const Asked& asked,
+                                                       const SampleQuery& sample) const;
+  absl::StatusOr<std::vector<std::string>> DrawRecords(const Asked& asked,
+                                                       const SampleQuery& sample) const;
+  using IdsByValue = absl::flat_hash_map<std::string, std::vector<std::string>>;  // Encoded, whole.
+  absl::Status CollectMany(const Target& target, std::string_view owner, IdsByValue* ids) const;
+  absl::StatusOr<FoundPage> ScanMany(
+      const Target& target, const ManyQuery& query,
+      absl::FunctionRef<bool(size_t value, const Found&)> visit) const;
   absl::StatusOr<std::vector<std::string>> Places(const Asked& asked) const;
-  absl::StatusOr<bool> IsMember(const Relation& scope, std::string_view owner,
-                                std::string_view member) const;
+  absl::StatusOr<std::optional<Found>> FindRecord(const IndexDefinition& index,
+                                                  std::string_view id) const;
+  absl::StatusOr<bool> IsInScope(const Target& target, std::string_view owner,
+                                 std::string_view id) const;
+  absl::Status AddValues(const IndexInfo& index, std::string_view id, std::string_view document,
+                         std::vector<IndexedValue>* out) const;
+  absl::StatusOr<bool> HasEntry(const IndexInfo& index, IndexEntry entry) const;
   absl::StatusOr<std::optional<LinkRef>> JudgeLink(const Relation& relation, std::string_view key,
                                                    bool staged) const;
 

@@ -51,18 +51,38 @@ absl::StatusOr<Relation> Lookup::FindRelation(std::string_view name) const {
   return absl::NotFoundError(absl::StrCat("there is no relation '", ToAbsl(name), "'"));
 }
 
-absl::StatusOr<std::vector<Relation>> Lookup::ListRelations() const {
+absl::StatusOr<std::vector<RelationInfo>> Lookup::ListRelations() const {
   const std::string prefix = AllRelationsPrefix();
-  std::vector<Relation> relations;
+  std::vector<RelationInfo> relations;
   RowCursor rows(view_.transaction(), view_.buffers(), Tree::kCatalog, view_.version());
   for (rows.Seek(prefix); rows.Valid() && rows.key().starts_with(prefix); rows.Next()) {
-    absl::StatusOr<Relation> relation =
-        ReadRelation(rows.key().substr(prefix.size()), rows.payload());
-    if (!relation.ok()) return relation.status();
-    relations.push_back(*std::move(relation));
+    const std::string_view name = rows.key().substr(prefix.size());
+    RelationInfo& info = relations.emplace_back();
+    absl::StatusOr<Relation> relation = ReadRelation(name, rows.payload());
+    info.status = relation.status();
+    if (relation.ok()) {
+      info.relation = *std::move(relation);
+    } else {
+      info.relation.id = CatalogNumber(DocumentView(rows.payload()), "id");
+      info.relation.name = std::string(name);
+    }
   }
   if (!rows.status().ok()) return rows.status();
   return relations;
+}
+
+// The relation that scopes the index, if one does.
+absl::StatusOr<std::optional<Relation>> Lookup::ScopeOf(const IndexDefinition& index) const {
+  if (!index.scoped()) return std::nullopt;
+  absl::StatusOr<std::vector<RelationInfo>> relations = ListRelations();
+  if (!relations.ok()) return relations.status();
+  for (RelationInfo& info : *relations) {
+    if (info.relation.id != index.scope) continue;
+    if (!info.status.ok()) return info.status;
+    return std::move(info.relation);
+  }
+  return absl::DataLossError(
+      absl::StrCat("the relation that scopes index '", index.name, "' is not in the catalog"));
 }
 
 }  // namespace millrace::storage

@@ -19,10 +19,12 @@ KeySource LinkSource(std::string prefix) {
 
 }  // namespace
 
-absl::StatusOr<bool> Lookup::IsMember(const Relation& scope, std::string_view owner,
-                                      std::string_view member) const {
+// Whether the record is the owner's member, if the index is scoped by owners.
+absl::StatusOr<bool> Lookup::IsInScope(const Target& target, std::string_view owner,
+                                       std::string_view id) const {
+  if (!target.scope.has_value()) return true;
   const absl::StatusOr<std::optional<RowView::Link>> link =
-      view_.FindLink(scope, {.relation = scope.id, .owner = owner, .member = member});
+      view_.FindLink(*target.scope, {.relation = target.scope->id, .owner = owner, .member = id});
   if (!link.ok()) return link.status();
   return link->has_value() && !(*link)->data.staged;
 }
@@ -58,7 +60,7 @@ absl::StatusOr<FoundPage> Lookup::Links(const Relation& relation, std::string_vi
                                       : MemberRowPrefix(kTrunk, relation.id, end);
   KeyCursor cursor(view_.buffers(), view_.transaction(), LinkSource(prefix), query.reverse);
   cursor.SeekFrom(query.after);
-  LookupPager pager(query.limit);
+  LookupPager pager(query.offset, query.limit);
   std::string key;
   for (; cursor.Valid(); cursor.Next()) {
     if (absl::Status status = ended_(); !status.ok()) return status;

@@ -14,10 +14,14 @@ namespace millrace::storage {
 // further than the limit to know whether there is more. Value.
 class LookupPager {
  public:
-  explicit LookupPager(uint64_t limit) : limit_(limit) {}
+  LookupPager(uint64_t offset, uint64_t limit) : offset_(offset), limit_(limit) {}
 
   // Has the next thing visited, which stands at `place`. False: the page ends here.
   bool Take(std::string_view place, absl::FunctionRef<bool()> visit) {
+    if (offset_ > 0) {
+      --offset_;
+      return true;
+    }
     bool more = page_.count < limit_;
     if (more) {
       ++page_.count;
@@ -30,6 +34,7 @@ class LookupPager {
   FoundPage& page() { return page_; }
 
  private:
+  uint64_t offset_;
   const uint64_t limit_;
   FoundPage page_;
   std::string last_;

@@ -19,6 +19,19 @@
 #include "millrace/storage/row_cursor.h"
 
 namespace millrace::storage {
+namespace {
+
+RecordRef RefTo(const Lookup::Found& found) {
+  return {.id = found.id, .version = found.version, .document = found.document};
+}
+
+Record OwnedRecord(const RecordRef& record) {
+  return {.id = std::string(record.id),
+          .version = record.version,
+          .document = Document::FromTrustedBytes(std::string(record.document))};
+}
+
+}  // namespace
 
 // What the lease keeps: freed when it ends, on whatever thread that happens.
 class Snapshot::Holdings final : public LeaseHoldings {
@@ -206,9 +219,8 @@ absl::StatusOr<std::vector<IndexInfo>> Snapshot::ListIndexes() const {
 absl::StatusOr<FoundPage> Snapshot::Find(const IndexDefinition& index, const IndexQuery& query,
                                          absl::FunctionRef<bool(const RecordRef&)> visit) const {
   return WithLookup([&](const Lookup& lookup) {
-    return lookup.Find(index, query, [&visit](const Lookup::Found& found) {
-      return visit({.id = found.id, .version = found.version, .document = found.document});
-    });
+    return lookup.Find(index, query,
+                       [&visit](const Lookup::Found& found) { return visit(RefTo(found)); });
   });
 }
 
@@ -224,8 +236,7 @@ absl::StatusOr<Record> Snapshot::FindUnique(const IndexDefinition& index, const 
   const absl::StatusOr<FoundPage> page =
       Find(index, {.equal = value, .owner = std::string(owner), .limit = 1},
            [&found](const RecordRef& record) {
-             found = Record{std::string(record.id), record.version,
-                            Document::FromTrustedBytes(std::string(record.document))};
+             found = OwnedRecord(record);
              return true;
            });
   if (!page.ok()) return page.status();
@@ -245,7 +256,45 @@ absl::StatusOr<Relation> Snapshot::FindRelation(std::string_view name) const {
   return WithLookup([&](const Lookup& lookup) { return lookup.FindRelation(name); });
 }
 
-absl::StatusOr<std::vector<Relation>> Snapshot::ListRelations() const {
+absl::StatusOr<FoundPage> Snapshot::FindMany(
+    const IndexDefinition& index, const std::vector<IndexValue>& values,
+    absl::FunctionRef<bool(size_t, const RecordRef&)> visit, std::string_view owner) const {
+  return WithLookup([&](const Lookup& lookup) {
+    return lookup.FindMany(
+        index, {.values = values, .owner = owner},
+        [&visit](size_t value, const Lookup::Found& found) { return visit(value, RefTo(found)); });
+  });
+}
+
+absl::StatusOr<std::vector<Record>> Snapshot::Sample(const IndexDefinition& index,
+                                                     const IndexQuery& query, uint64_t count,
+                                                     absl::FunctionRef<uint64_t()> random) const {
+  return WithLookup([&](const Lookup& lookup) -> absl::StatusOr<std::vector<Record>> {
+    std::vector<Record> records;
+    const absl::Status status = lookup.Sample(
+        index, {.query = query, .count = count, .random = random},
+        [&records](const Lookup::Found& found) { records.push_back(OwnedRecord(RefTo(found))); });
+    if (!status.ok()) return status;
+    return records;
+  });
+}
+
+absl::StatusOr<std::vector<IndexedValue>> Snapshot::IndexedIn(const Collection& collection,
+                                                              std::string_view id) const {
+  return WithLookup([&](const Lookup& lookup) {
+    return lookup.IndexedIn({.collection = collection.id, .id = id});
+  });
+}
+
+absl::Status Snapshot::Memberships(
+    const Collection& collection, std::string_view id,
+    absl::FunctionRef<bool(const Relation&, const LinkRef&)> visit) const {
+  return WithLookup([&](const Lookup& lookup) {
+    return lookup.Memberships({.collection = collection.id, .id = id}, visit);
+  });
+}
+
+absl::StatusOr<std::vector<RelationInfo>> Snapshot::ListRelations() const {
   return WithLookup([](const Lookup& lookup) { return lookup.ListRelations(); });
 }
 

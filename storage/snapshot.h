@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -87,7 +88,7 @@ class Snapshot {
   // The index of that name. NotFound if there is none; FailedPrecondition: a newer version made it.
   absl::StatusOr<IndexDefinition> FindIndex(const Collection& collection,
                                             std::string_view name) const;
-  // All of all collections, those that cannot be used included.
+  // Of all collections, those that cannot be used included.
   absl::StatusOr<std::vector<IndexInfo>> ListIndexes() const;
   // Calls `visit` for each record that has the value in the index, ordered by value, then id, until
   // it returns false. Each is judged as it is in this snapshot. (Text is ordered by its first 120
@@ -100,9 +101,27 @@ class Snapshot {
                                     std::string_view owner = "") const;
   // How many records `query` finds.
   absl::StatusOr<uint64_t> CountFound(const IndexDefinition& index, const IndexQuery& query) const;
-
+  // The records that have one of the values, in the values' order, each with the place of its
+  // value. Blank values, and those that no record has, are passed over. Without a build: one scan
+  // for all.
+  absl::StatusOr<FoundPage> FindMany(const IndexDefinition& index,
+                                     const std::vector<IndexValue>& values,
+                                     absl::FunctionRef<bool(size_t, const RecordRef&)> visit,
+                                     std::string_view owner = "") const;
+  // `count` of the records that `query` finds (all if there are fewer), each choice as likely as
+  // any other, in random order, whatever the query's own; `random` gives 64 random bits a call.
+  // Reads the keys of the query's range once, holds `count` of them, and reads the records that it
+  // gives; if many entries are stale it reads the range and all its records once more.
+  absl::StatusOr<std::vector<Record>> Sample(const IndexDefinition& index, const IndexQuery& query,
+                                             uint64_t count,
+                                             absl::FunctionRef<uint64_t()> random) const;
+  // What a record has in the indexes of its collection, by their names, then owner. NotFound if
+  // there is no such record.
+  absl::StatusOr<std::vector<IndexedValue>> IndexedIn(const Collection& collection,
+                                                      std::string_view id) const;
+  // NotFound if there is none of that name; FailedPrecondition: a newer version made it.
   absl::StatusOr<Relation> FindRelation(std::string_view name) const;
-  absl::StatusOr<std::vector<Relation>> ListRelations() const;
+  absl::StatusOr<std::vector<RelationInfo>> ListRelations() const;
   // Calls `visit` for each member of the owner in the relation's order, or for each owner of the
   // member by id, until it returns false. InvalidArgument: no possible id.
   absl::StatusOr<FoundPage> Members(const Relation& relation, std::string_view owner,
@@ -111,6 +130,10 @@ class Snapshot {
   absl::StatusOr<FoundPage> Owners(const Relation& relation, std::string_view member,
                                    const LinkQuery& query,
                                    absl::FunctionRef<bool(const LinkRef&)> visit) const;
+  // The same for all owners of a record, of all relations that can be used, by relation, then
+  // owner.
+  absl::Status Memberships(const Collection& collection, std::string_view id,
+                           absl::FunctionRef<bool(const Relation&, const LinkRef&)> visit) const;
 
   // For audits: all that the snapshot sees, as it lies there, until `use` returns. It is to ask
   // `ended` between rows, and to return its error.

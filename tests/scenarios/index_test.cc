@@ -16,8 +16,8 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/scenarios/index_fixture.h"
 #include "tests/scenarios/test_engine.h"
-#include "tests/testing/temporary_directory.h"
 
 #include "millrace/actors/engine.h"
 
@@ -38,85 +38,15 @@ using storage::Relation;
 using storage::Snapshot;
 using storage::WriteBatch;
 using ::testing::ElementsAre;
+using testing::Found;
 using ::testing::HasSubstr;
+using testing::Ids;
+using testing::IndexTest;
 using testing::Json;
+using testing::Members;
 using testing::MustCommit;
-
-using Ids = std::vector<std::string>;
-
-std::string Text(const std::string& text) {
-  return text;
-}
-
-Ids Found(const Snapshot& snapshot, const IndexDefinition& index, const IndexQuery& query,
-          FoundPage* page = nullptr) {
-  Ids ids;
-  const absl::StatusOr<FoundPage> found =
-      snapshot.Find(index, query, [&ids](const RecordRef& record) {
-        ids.emplace_back(record.id);
-        return true;
-      });
-  EXPECT_TRUE(found.ok()) << found.status();
-  if (found.ok() && page != nullptr) *page = *found;
-  return ids;
-}
-
-Ids Members(const Snapshot& snapshot, const Relation& relation, const std::string& owner,
-            const LinkQuery& query = {}) {
-  Ids ids;
-  const auto page = snapshot.Members(relation, owner, query, [&ids](const LinkRef& link) {
-    ids.emplace_back(link.member);
-    return true;
-  });
-  EXPECT_TRUE(page.ok()) << page.status();
-  return ids;
-}
-
-Ids Owners(const Snapshot& snapshot, const Relation& relation, const std::string& member) {
-  Ids ids;
-  const auto page = snapshot.Owners(relation, member, {}, [&ids](const LinkRef& link) {
-    ids.emplace_back(link.owner);
-    return true;
-  });
-  EXPECT_TRUE(page.ok()) << page.status();
-  return ids;
-}
-
-class IndexTest : public ::testing::Test {
- protected:
-  void Open(const EngineOptions& options = testing::QuietEngine()) {
-    engine_.reset();
-    engine_ = testing::OpenEngine(directory_.path(), options);
-    ASSERT_NE(engine_, nullptr);
-    people_ = testing::MakeCollection(*engine_, "people");
-    teams_ = testing::MakeCollection(*engine_, "teams");
-  }
-  IndexDefinition Create(const storage::IndexOptions& options) {
-    const absl::StatusOr<IndexDefined> defined = engine_->CreateIndex(people_, options);
-    EXPECT_TRUE(defined.ok()) << defined.status();
-    return defined.ok() ? defined->definition : IndexDefinition();
-  }
-  Relation Define(const std::string& name, MemberOrder order = MemberOrder::kId,
-                  uint64_t member_max = 0) {
-    const absl::StatusOr<Relation> relation = engine_->DefineRelation({.name = name,
-                                                                       .owners = teams_,
-                                                                       .members = people_,
-                                                                       .order = order,
-                                                                       .member_max = member_max});
-    EXPECT_TRUE(relation.ok()) << relation.status();
-    return relation.ok() ? *relation : Relation();
-  }
-  void Put(const std::string& id, const std::string& json) {
-    MustCommit(*engine_, WriteBatch().Put(people_, id, Json(json)));
-  }
-  absl::Status Try(WriteBatch batch) { return engine_->Commit(std::move(batch)).Wait().status(); }
-  Snapshot Take() { return *engine_->TakeSnapshot("test"); }
-
-  testing::TemporaryDirectory directory_;
-  std::unique_ptr<Engine> engine_;
-  Collection people_;
-  Collection teams_;
-};
+using testing::Owners;
+using testing::Text;
 
 TEST_F(IndexTest, FindsByValueRangePrefixAndBackwards) {
   Open();
