@@ -335,6 +335,14 @@ void CatalogState::MakeMarks() {
   for (const auto& [name, relation] : relations_) relations.emplace(relation.id, relation);
   for (const auto& [key, index] : indexes_) {
     indexes.emplace(index.definition.id, index);
+    if (index.generations.IsForeign() && index.generations.format > storage::kIndexFormat) {
+      // It would be found incomplete by the version that built it.
+      refusals[key.first] = absl::FailedPreconditionError(
+          absl::StrCat("index '", key.second, "' of collection ", key.first,
+                       " was built by a newer version of Millrace (format ",
+                       index.generations.format, ", this one writes ", storage::kIndexFormat,
+                       "); use that version, or rebuild or drop the index"));
+    }
     if (!index.definition.scoped() || relations.contains(index.definition.scope)) continue;
     refusals[key.first] = absl::FailedPreconditionError(absl::StrCat(
         "the relation that scopes index '", key.second, "' cannot be read; drop the index"));

@@ -15,7 +15,6 @@ namespace {
 using storage::CollectionMarks;
 using storage::CurrentRow;
 using storage::Generation;
-using storage::IndexKey;
 using storage::LinkEnds;
 using storage::MarkedIndex;
 using storage::Relation;
@@ -86,7 +85,7 @@ void DerivedChanges::AddEntries(const MarkedIndex& index, std::string_view owner
                                 std::string_view id, const ValueChange& change, Slice* slice) {
   const bool same = change.before != nullptr && change.after != nullptr &&
                     change.before->entry() == change.after->entry();
-  const Generation live = index.generations.live;
+  const Generation live = index.generations.IsForeign() ? 0 : index.generations.live;
   const Generation building = index.generations.building;
   for (Generation generation : {live, building}) {
     if (generation == 0) continue;

@@ -108,6 +108,8 @@ struct Engine::Parts {
   absl::Status Open(std::string_view directory);
   void BuildActors(storage::WritePermit permit, Recovered recovered);
   void BuildRebuilder(std::string_view directory);
+  absl::Status GuardFormats();
+  absl::StatusOr<storage::Snapshot> Snap(std::string_view owner);
   ActorOptions Tuned(ActorOptions actor_options) const;
   absl::Status Start();
   template <Request M>
@@ -178,6 +180,7 @@ absl::Status Engine::Parts::Open(std::string_view directory) {
   for (const std::string& warning : recovered->report.warnings) LOG(WARNING) << warning;
   BuildActors(*std::move(permit), *std::move(recovered));
   BuildRebuilder(directory);
+  if (absl::Status formats = GuardFormats(); !formats.ok()) return formats;
   // Nobody has the engine yet; an actor that escalates from now on closes the door for good.
   admitting.store(true, std::memory_order_release);
   return Start();
@@ -247,6 +250,22 @@ void Engine::Parts::BuildRebuilder(std::string_view directory) {
                             .committer = *committer,
                             .writer = *writer});
   committer->RingAfterPublish(*rebuilder);
+}
+
+absl::Status Engine::Parts::GuardFormats() {
+  const absl::StatusOr<storage::Snapshot> snapshot = Snap("format guard");
+  if (!snapshot.ok()) return snapshot.status();
+  absl::Status formats = CheckFormats(*snapshot);
+  if (!absl::IsFailedPrecondition(formats) || options.format_guard == FormatGuard::kFail) {
+    return formats;
+  }
+  LOG(WARNING) << formats.message();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<storage::Snapshot> Engine::Parts::Snap(std::string_view owner) {
+  return storage::Snapshot::Take({.environment = *environment, .view = view, .leases = leases},
+                                 owner, LeaseTime(clock.Now()));
 }
 
 ActorOptions Engine::Parts::Tuned(ActorOptions actor_options) const {
@@ -525,9 +544,7 @@ absl::StatusOr<CommitOutcome> Engine::GetOutcome(CommitToken token) {
 absl::StatusOr<storage::Snapshot> Engine::TakeSnapshot(std::string_view owner) {
   absl::ReaderMutexLock lock(&parts_->closing);
   if (!parts_->admitting.load(std::memory_order_acquire)) return parts_->Stopped();
-  return storage::Snapshot::Take(
-      {.environment = *parts_->environment, .view = parts_->view, .leases = parts_->leases}, owner,
-      LeaseTime(parts_->clock.Now()));
+  return parts_->Snap(owner);
 }
 
 FlushTicket Engine::Flush() {

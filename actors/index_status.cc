@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <utility>
 #include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 #include "millrace/storage/meta.h"
 #include "millrace/storage/task_rows.h"
@@ -85,6 +89,30 @@ void DeriveLifecycle(const RebuildTriggers& triggers, absl::Time now, IndexStatu
   if (building || (failed && now < status->task->finished_at + triggers.failed_cool_down)) {
     status->trigger.reset();
   }
+}
+
+absl::Status CheckFormats(const storage::Snapshot& snapshot) {
+  const absl::StatusOr<std::vector<storage::IndexInfo>> indexes = snapshot.ListIndexes();
+  if (!indexes.ok()) return indexes.status();
+  const absl::StatusOr<std::vector<storage::RelationInfo>> relations = snapshot.ListRelations();
+  if (!relations.ok()) return relations.status();
+  std::vector<std::string> foreign;
+  for (const storage::IndexInfo& info : *indexes) {
+    const storage::IndexDefinition& index = info.definition;
+    if (absl::IsFailedPrecondition(info.status)) {
+      foreign.emplace_back(info.status.message());
+    } else if (info.generations.IsForeign()) {
+      foreign.push_back(absl::StrCat("index '", index.name, "' of collection ", index.collection,
+                                     " was built by another version of Millrace (format ",
+                                     info.generations.format, ", this one writes ",
+                                     storage::kIndexFormat, "); rebuild the index"));
+    }
+  }
+  for (const storage::RelationInfo& info : *relations) {
+    if (absl::IsFailedPrecondition(info.status)) foreign.emplace_back(info.status.message());
+  }
+  if (foreign.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrJoin(foreign, "\n"));
 }
 
 }  // namespace millrace

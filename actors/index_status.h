@@ -4,6 +4,7 @@
 #include <optional>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
@@ -13,6 +14,7 @@
 #include "millrace/storage/index_definition.h"
 #include "millrace/storage/index_task.h"
 #include "millrace/storage/read_transaction.h"
+#include "millrace/storage/snapshot.h"
 
 namespace millrace {
 
@@ -54,5 +56,9 @@ absl::StatusOr<IndexStatus> ReadIndexStatus(const storage::ReadTransaction& tran
                                             const storage::IndexDefinition& definition);
 // Sets lifecycle, serves and trigger.
 void DeriveLifecycle(const RebuildTriggers& triggers, absl::Time now, IndexStatus* status);
+
+// OK, or FailedPrecondition naming the indexes and relations that this version of the program
+// cannot use as they are: see FormatGuard.
+absl::Status CheckFormats(const storage::Snapshot& snapshot);
 
 }  // namespace millrace

@@ -9,11 +9,24 @@
 
 namespace millrace {
 
+// What an index or a relation of another format does to the opening of its store. A relation or an
+// index that a newer version defined cannot be used, and its collections are read only until it is
+// dropped. An index that another version built does not serve: lookups scan; a newer version's also
+// keeps its collection read only. Building it anew mends that. Everything else is as usable as
+// ever.
+enum class FormatGuard : uint8_t {
+  kWarn = 1,  // Each is logged.
+  kFail = 2,  // The store does not open: FailedPrecondition, which names them.
+};
+
 // Everything that can be set, with unit, default and the reason for it. Checked when the store
 // opens.
 struct EngineOptions {
   // False: opening a directory that holds no store is NotFound, and nothing is created.
   bool create_if_missing = true;
+
+  // Warns by default: an embedder that wants to decide before anything scans lets it fail.
+  FormatGuard format_guard = FormatGuard::kWarn;
 
   Durability durability = Durability::kDurable;
   // kInterval commits are synced at most so much later, also when idle.

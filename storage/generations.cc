@@ -28,6 +28,7 @@ absl::StatusOr<GenerationState> Changed(GenerationState state, const GenerationC
     case GenerationChange::Kind::kAllocate:
       if (state.dropped) return Unexpected(change, "the index was dropped");
       if (state.building != 0) return Unexpected(change, "another one is building");
+      if (state.IsForeign()) Retire(&state.live, &state);
       state.building = ++state.last;
       state.building_definition = change.definition.number;
       return state;

@@ -38,8 +38,12 @@ struct GenerationState {
     return generation != 0 && (generation == live || generation == building);
   }
   bool IsRetired(Generation generation) const;
+  // Whether the live generation was built by a version of this program that writes entries
+  // otherwise: nobody here reads or maintains it. The next build takes its place, whatever becomes
+  // of that.
+  bool IsForeign() const { return live != 0 && format != kIndexFormat; }
   // Whether lookups may use the live generation, and whether it fulfils the definition.
-  bool Serves() const { return live != 0 && format <= kIndexFormat; }
+  bool Serves() const { return live != 0 && !IsForeign(); }
   bool Fulfils(const IndexDefinition& definition) const {
     return Serves() && live_definition >= definition.needs;
   }
