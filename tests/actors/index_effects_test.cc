@@ -127,6 +127,36 @@ TEST_F(IndexEffectsTest, AChangeOrADeleteFreesTheValueAtOnce) {
                   .ok());
 }
 
+// F22, W14: what is rotated and not yet in LMDB counts like everything else, deletions included.
+TEST_F(IndexEffectsTest, ClaimsAndPreconditionsSeeBuffersThatAreBeingFlushed) {
+  store_.AddIndex("mail", IndexKind::kUnique);
+  const std::string x = R"({"mail": "x"})";
+  const auto absent = [&](const std::string& id) {
+    return WriteBatch().Put(kPeople, id, Json("{}"), storage::Precondition::Absent());
+  };
+  ASSERT_TRUE(Accept(Put("a", x)).ok());
+  store_.FlushAll();
+  std::vector<FlushJob> pending;
+  pending.push_back(store_.Rotate());
+  EXPECT_THAT(Refused(Put("b", x)), HasSubstr("record 'a' has it")) << "in LMDB";
+  ASSERT_TRUE(Accept(WriteBatch().Delete(kPeople, "a")).ok());
+  pending.push_back(store_.Rotate());
+  EXPECT_TRUE(Accept(absent("a")).ok()) << "deleted in a sealed buffer";
+  ASSERT_TRUE(Accept(Put("b", x)).ok()) << "freed in a sealed buffer";
+  pending.push_back(store_.Rotate());
+  EXPECT_THAT(Refused(Put("c", x)), HasSubstr("record 'b' has it")) << "taken in a sealed buffer";
+  EXPECT_THAT(Refused(absent("a")), HasSubstr("FAILED_PRECONDITION"));
+  for (size_t i = 0; i < pending.size(); ++i) {
+    pending[i].sequence += i;  // They were rotated before any was published.
+    store_.pipeline().Flush(pending[i], 100);
+    store_.Drop();
+  }
+  EXPECT_THAT(Refused(Put("c", x)), HasSubstr("record 'b' has it"));
+  EXPECT_THAT(Refused(absent("b")), HasSubstr("FAILED_PRECONDITION"));
+  EXPECT_TRUE(Accept(Put("b", "{}")).ok());
+  EXPECT_TRUE(Accept(Put("c", x)).ok());
+}
+
 TEST_F(IndexEffectsTest, BlankValuesAreNobodys) {
   store_.AddIndex("mail", IndexKind::kUnique);
   for (const char* json :
