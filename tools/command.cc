@@ -121,6 +121,11 @@ std::vector<Verb> IndexVerbs() {
         .operands = {"STORE", "COLLECTION", "INDEX"},
         .summary = "Drops an index. Exit code 1 if there is none."},
        RunIndexDrop},
+  };
+}
+
+std::vector<Verb> RelationVerbs() {
+  return {
       {{.name = "link",
         .operands = {"STORE", "RELATION", "OWNER", "MEMBER"},
         .summary = "Makes a document a member of another.",
@@ -142,6 +147,12 @@ std::vector<Verb> IndexVerbs() {
                     {"staged", "", "those that are prepared, instead"},
                     {"limit", "N", "at most N members"}}},
        RunMembers},
+      {{.name = "describe",
+        .operands = {"STORE", "COLLECTION", "ID"},
+        .summary = "Prints where a document stands: its values in indexes, and whose member it is.",
+        .details = "One a line: 'index', the index, the value, the owner of a scoped index; or\n"
+                   "'member', the relation, the owner, the score."},
+       RunDescribe},
   };
 }
 
@@ -149,6 +160,7 @@ const std::vector<Verb>& Verbs() {
   static const std::vector<Verb>& verbs = *new std::vector<Verb>([] {
     std::vector<Verb> all = StoreVerbs();
     for (const Verb& verb : IndexVerbs()) all.push_back(verb);
+    for (const Verb& verb : RelationVerbs()) all.push_back(verb);
     return all;
   }());
   return verbs;

@@ -1,7 +1,8 @@
-// get, put, delete: one document.
+// get, put, delete, describe: one document.
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -95,6 +96,33 @@ ExitCode RunDelete(const Arguments& arguments, Console& console) {
   const absl::StatusOr<CommitReceipt> receipt = opened->engine->Commit(std::move(batch)).Wait();
   if (!receipt.ok()) return Fail(console, "delete", receipt.status());
   return ExitCode::kOk;
+}
+
+ExitCode RunDescribe(const Arguments& arguments, Console& console) {
+  const absl::StatusOr<OpenedCollection> opened =
+      OpenExistingCollection(arguments.operands[0], arguments.operands[1]);
+  if (!opened.ok()) return Fail(console, "describe", opened.status());
+  const absl::StatusOr<storage::Snapshot> snapshot =
+      opened->engine->TakeSnapshot("millrace command");
+  if (!snapshot.ok()) return Fail(console, "describe", snapshot.status());
+  const std::string_view id = arguments.operands[2];
+  const absl::StatusOr<std::vector<storage::IndexedValue>> values =
+      snapshot->IndexedIn(opened->collection, id);
+  if (absl::IsNotFound(values.status())) return Fail(console, "describe", NoDocument(arguments));
+  if (!values.ok()) return Fail(console, "describe", values.status());
+  for (const storage::IndexedValue& value : *values) {
+    console.Print(absl::StrCat("index  ", value.index.name, "  ", storage::ToString(value.value),
+                               value.owner.empty() ? "" : absl::StrCat("  of ", value.owner),
+                               value.has_entry ? "" : "  no entry, lookups scan", "\n"));
+  }
+  const absl::Status listed = snapshot->Memberships(
+      opened->collection, id,
+      [&console](const storage::Relation& relation, const storage::LinkRef& link) {
+        console.Print(absl::StrCat("member  ", relation.name, "  of ", ToAbsl(link.owner), "  ",
+                                   link.data.score, "\n"));
+        return console.can_print();
+      });
+  return listed.ok() ? ExitCode::kOk : Fail(console, "describe", listed);
 }
 
 }  // namespace millrace

@@ -23,6 +23,7 @@ ExitCode RunIndexDrop(const Arguments& arguments, Console& console);
 ExitCode RunFind(const Arguments& arguments, Console& console);
 ExitCode RunLink(const Arguments& arguments, Console& console);
 ExitCode RunUnlink(const Arguments& arguments, Console& console);
+ExitCode RunDescribe(const Arguments& arguments, Console& console);
 ExitCode RunMembers(const Arguments& arguments, Console& console);
 ExitCode RunVerify(const Arguments& arguments, Console& console);
 

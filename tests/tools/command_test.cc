@@ -128,6 +128,22 @@ TEST_F(CommandTest, MembersAreLinkedListedAndUnlinked) {
   Expect({"members", store_, "staff", "t"}, ExitCode::kOk, "a  2\n");
 }
 
+// X9.
+TEST_F(CommandTest, DocumentIsDescribedByIndexesAndRelations) {
+  Expect({"put", store_, "people", "a", R"({"age":36,"mail":" "})"}, ExitCode::kOk, "");
+  Expect({"put", store_, "teams", "t", "{}"}, ExitCode::kOk, "");
+  Expect({"link", store_, "staff", "t", "a", "--owners=teams", "--members=people", "--score=2"},
+         ExitCode::kOk, "");
+  for (const char* scope : {"--name=age", "--scope=staff"}) {
+    EXPECT_EQ(Run({"index", "create", store_, "people", "age", scope}).exit_code, 0);
+  }
+  EXPECT_EQ(Run({"index", "create", store_, "people", "mail"}).exit_code, 0);
+  Expect({"describe", store_, "people", "a"}, ExitCode::kOk,
+         "index  age  36\nindex  age@staff  36  of t\nmember  staff  of t  2\n");
+  Expect({"describe", store_, "teams", "t"}, ExitCode::kOk, "");
+  ExpectFailure({"describe", store_, "people", "b"}, ExitCode::kNotFound, "no document 'b'");
+}
+
 TEST_F(CommandTest, PutGetCountScanDelete) {
   Expect({"put", store_, "people", "b", R"({"z":1.0,"a":[true,null]})"}, ExitCode::kOk, "");
   Expect({"put", store_, "people", "a", "-"}, ExitCode::kOk, "", " {\"name\" :\n\"x\"}\n");
