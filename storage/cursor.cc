@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <iterator>
 #include <utility>
 
 #include <lmdb.h>
@@ -10,6 +9,8 @@
 #include "millrace/storage/lmdb_status.h"
 
 namespace millrace::storage {
+
+static_assert(MDB_SUCCESS == 0, "Next compares with it");
 
 Cursor::Cursor(MDB_cursor* cursor, absl::Status status, int* open_count)
     : cursor_(cursor), open_count_(open_count), status_(std::move(status)) {
@@ -26,7 +27,7 @@ Cursor::Cursor(Cursor&& other) noexcept
       ahead_max_(other.ahead_max_),
       ahead_next_(other.ahead_next_),
       ahead_count_(other.ahead_count_) {
-  std::copy(std::begin(other.ahead_), std::end(other.ahead_), ahead_);
+  std::copy_n(other.ahead_, ahead_count_, ahead_);
 }
 
 Cursor::~Cursor() {
@@ -61,11 +62,6 @@ void Cursor::SeekBefore(std::string_view key) {
   }
 }
 
-void Cursor::Next() {
-  if (ahead_next_ == ahead_count_) ReadAhead();
-  Show(ahead_[ahead_next_++]);
-}
-
 void Cursor::Prev() {
   // LMDB's own position may be ahead of the row that is shown.
   if (ahead_count_ > 0 && !SeekExact(key_)) return;
@@ -78,24 +74,31 @@ void Cursor::Move(int operation, std::string_view key) {
 }
 
 void Cursor::ReadAhead() {
+  constexpr int kWorthFetching = 8;
   ahead_max_ = ahead_max_ == 0 ? 1 : std::min(2 * ahead_max_, kAheadMax);
   ahead_next_ = ahead_count_ = 0;
-  do {
-    const Row& row = ahead_[ahead_count_++] = Read(MDB_NEXT, {});
-    if (row.code != MDB_SUCCESS) break;
-    if (ahead_max_ == kAheadMax) FetchPage(row.key.data());
-  } while (ahead_count_ < ahead_max_);
+  for (bool more = true; more && ahead_count_ < ahead_max_;) {
+    const Row row = Read(MDB_NEXT, {});
+    ahead_[ahead_count_++] = {.key = row.key.data(),
+                              .value = row.value.data(),
+                              .value_bytes = row.value.size(),
+                              .key_bytes = static_cast<uint32_t>(row.key.size()),
+                              .code = row.code};
+    more = row.code == MDB_SUCCESS && (ahead_max_ < kWorthFetching || !FetchPage(row.key.data()));
+  }
 }
 
-// A leaf's rows lie in one page of 4 KiB, in no order: asking for all of it at once costs its
-// memory's bandwidth, coming upon row after row its latency each time.
-void Cursor::FetchPage(const char* row) {
+// True if this is the first row of its page that is read ahead. A leaf's rows lie in one page of
+// 4 KiB, in no order: asking for all of it at once costs its memory's bandwidth, coming upon row
+// after row its latency each time.
+bool Cursor::FetchPage(const char* row) {
   constexpr size_t kPageBytes = 4096;
   constexpr size_t kLineBytes = 64;
   const char* const page = row - reinterpret_cast<uintptr_t>(row) % kPageBytes;
-  if (page == fetched_page_) return;
+  if (page == fetched_page_) return false;
   fetched_page_ = page;
   for (size_t line = 0; line < kPageBytes; line += kLineBytes) __builtin_prefetch(page + line);
+  return true;
 }
 
 Cursor::Row Cursor::Read(int operation, std::string_view key) {
@@ -110,12 +113,16 @@ Cursor::Row Cursor::Read(int operation, std::string_view key) {
 }
 
 void Cursor::Show(const Row& row) {
-  valid_ = row.code == MDB_SUCCESS;
-  if (valid_) {
-    key_ = row.key;
-    value_ = row.value;
-  } else if (row.code != MDB_NOTFOUND && status_.ok()) {
-    status_ = LmdbStatus(row.code, "moving a cursor", "of the store");
+  if (row.code != MDB_SUCCESS) return End(row.code);
+  valid_ = true;
+  key_ = row.key;
+  value_ = row.value;
+}
+
+void Cursor::End(int code) {
+  valid_ = false;
+  if (code != MDB_NOTFOUND && status_.ok()) {
+    status_ = LmdbStatus(code, "moving a cursor", "of the store");
   }
 }
 

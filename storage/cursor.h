@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -15,8 +17,8 @@ namespace millrace::storage {
 //   if (!cursor.status().ok()) ...
 //
 // Seeking near the current position costs a fraction of a Get(): probe sorted keys this way. A scan
-// reads a few rows ahead, so that their memory has arrived when it comes to them.
-// After a write to the tree in the same transaction, seek again before moving on.
+// reads ahead to the first row of the next page, whose memory arrives while it is at the rows
+// before. After a write to the tree in the same transaction, seek again before moving on.
 class Cursor {
  public:
   Cursor(Cursor&& other) noexcept;
@@ -34,7 +36,13 @@ class Cursor {
   // Whether the cursor is at a row. Once it is not, only the Seek functions help.
   bool Valid() const { return valid_; }
   // Require Valid().
-  void Next();
+  void Next() {
+    if (ahead_next_ == ahead_count_) ReadAhead();
+    const AheadRow& row = ahead_[ahead_next_++];
+    if (row.code != 0) return End(row.code);
+    key_ = {row.key, row.key_bytes};
+    value_ = {row.value, row.value_bytes};
+  }
   void Prev();
   // Views into the transaction: end at its end, its renewal, or its next write. Require Valid().
   std::string_view key() const { return key_; }
@@ -48,19 +56,28 @@ class Cursor {
   friend class WriteTransaction;
   // `open_count`, if not null, is decremented at the end. A null cursor is one that failed to open.
   Cursor(MDB_cursor* cursor, absl::Status status, int* open_count);
-  // One row behind LMDB's own position, or why there is none.
+  // What LMDB gave: a row, or why there is none.
   struct Row {
     int code;
     std::string_view key;
     std::string_view value;
   };
-  static constexpr int kAheadMax = 8;
+  // A row that was read ahead. Left as it is until then: most cursors never read ahead.
+  struct AheadRow {
+    const char* key;
+    const char* value;
+    size_t value_bytes;
+    uint32_t key_bytes;
+    int code;
+  };
+  static constexpr int kAheadMax = 64;  // About the rows of a page.
 
   void Move(int operation, std::string_view key);
   Row Read(int operation, std::string_view key);
   void Show(const Row& row);
+  void End(int code);
   void ReadAhead();
-  void FetchPage(const char* row);
+  bool FetchPage(const char* row);
 
   MDB_cursor* cursor_;
   int* open_count_;
@@ -73,7 +90,7 @@ class Cursor {
   int ahead_max_ = 0;
   int ahead_next_ = 0;
   int ahead_count_ = 0;
-  Row ahead_[kAheadMax];
+  AheadRow ahead_[kAheadMax];
   const char* fetched_page_ = nullptr;
 };
 

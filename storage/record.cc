@@ -70,12 +70,18 @@ absl::StatusOr<RecordView> PeekRecord(std::string_view row_key, std::string_view
 }
 
 absl::StatusOr<RecordView> DecodeRecord(std::string_view row_key, std::string_view bytes) {
+  RecordView record;
+  if (TryDecodeRecord(row_key, bytes, &record)) return record;
   if (bytes.size() < kRecordHeaderBytes) return PeekRecord(row_key, bytes);
-  const RecordView record = ReadWithoutCheck(bytes);
+  return Damaged(row_key, "checksum mismatch");
+}
+
+bool TryDecodeRecord(std::string_view row_key, std::string_view bytes, RecordView* record) {
+  if (bytes.size() < kRecordHeaderBytes) return false;
+  *record = ReadWithoutCheck(bytes);
   uint64_t checksum;
   std::memcpy(&checksum, bytes.data() + sizeof(uint64_t), sizeof(checksum));
-  if (checksum != RecordChecksum(row_key, record)) return Damaged(row_key, "checksum mismatch");
-  return record;
+  return checksum == RecordChecksum(row_key, *record);
 }
 
 }  // namespace millrace::storage

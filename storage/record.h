@@ -41,6 +41,9 @@ void EncodeRecord(std::string_view row_key, const RecordView& record, char* out)
 // DataLoss naming the collection and the id, if `bytes` are not what was encoded for this key.
 absl::StatusOr<RecordView> DecodeRecord(std::string_view row_key, std::string_view bytes);
 
+// The same for walks of many rows: false where the other says DataLoss.
+bool TryDecodeRecord(std::string_view row_key, std::string_view bytes, RecordView* record);
+
 // Version and tombstone bit without a look at the rest: for walks that only compare versions.
 // DataLoss if there is no whole header.
 absl::StatusOr<RecordView> PeekRecord(std::string_view row_key, std::string_view bytes);

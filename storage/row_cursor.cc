@@ -60,18 +60,18 @@ bool RowCursor::ShowL0() {
 }
 
 bool RowCursor::ShowLmdb() {
-  const absl::StatusOr<RecordView> record = DecodeRecord(lmdb_.key(), lmdb_.value());
-  if (!record.ok()) {
-    status_ = record.status();
+  RecordView record;
+  if (!TryDecodeRecord(lmdb_.key(), lmdb_.value(), &record)) {
+    status_ = DecodeRecord(lmdb_.key(), lmdb_.value()).status();
     return false;
   }
-  if (record->tombstone) {
+  if (record.tombstone) {
     lmdb_.Next();
     return false;
   }
   key_in_tree_ = lmdb_.key();
-  version_ = record->version;
-  payload_ = record->payload;
+  version_ = record.version;
+  payload_ = record.payload;
   return true;
 }
 

@@ -10,6 +10,7 @@
 #include "millrace/storage/current_rows.h"
 #include "millrace/storage/environment.h"
 #include "millrace/storage/l0_merge.h"
+#include "millrace/storage/l0_row.h"
 #include "millrace/storage/lease.h"
 #include "millrace/storage/lease_registry.h"
 #include "millrace/storage/live_view.h"
@@ -126,8 +127,13 @@ absl::Status Snapshot::Scan(const Collection& collection, const ScanRange& range
   }
   RowCursor cursor(holdings_->transaction(), holdings_->buffers(), Tree::kRecords, version_);
   const std::string_view end_in_tree = KeyInTree(end);
+  const uint64_t end_slice = KeySlice(end_in_tree, 0);
+  const auto is_below_end = [&](std::string_view key) {
+    const uint64_t slice = KeySlice(key, 0);
+    return slice != end_slice ? slice < end_slice : key < end_in_tree;
+  };
   const size_t prefix_bytes = KeyInTree(collection_prefix).size();
-  for (cursor.Seek(start); cursor.Valid() && cursor.key_in_tree() < end_in_tree; cursor.Next()) {
+  for (cursor.Seek(start); cursor.Valid() && is_below_end(cursor.key_in_tree()); cursor.Next()) {
     const RecordRef record{.id = cursor.key_in_tree().substr(prefix_bytes),
                            .version = cursor.version(),
                            .document = cursor.payload()};
