@@ -48,12 +48,20 @@ gather() {
   ((total > 3)) || fail "this machine has no package records"
 }
 
-# Feeds three quarters to an import through a pipe that stays open, so that it cannot come to its
-# end, and kills it once half of the records are acknowledged. Sets `acknowledged` to the last number it told.
+# Feeds half to an import through a pipe that stays open, so that it cannot come to its end; once all
+# of these are acknowledged, another quarter, and kills it with the first that is acknowledged of
+# them. Sets `acknowledged` to the last number it told.
 import_and_kill() {
   title "Import them, and kill the import with SIGKILL in the middle"
-  mkfifo "$work/pipe" "$work/told"
-  { first_stanzas $((total - total / 4)) "$work/packages" && exec tail -f /dev/null; } >"$work/pipe" &
+  mkfifo "$work/pipe" "$work/told" "$work/go_on"
+  local half=$((total / 2))
+  {
+    first_stanzas "$half" "$work/packages"
+    read -r _ <"$work/go_on"
+    first_stanzas $((total - total / 4)) "$work/packages" |
+      awk -v n="$half" 'BEGIN { RS = ""; ORS = "\n\n" } NR > n { print }'
+    exec tail -f /dev/null
+  } >"$work/pipe" &
   feeder=$!
   "$millrace" import "$work/store" packages - --format=deb822 --verbose \
     <"$work/pipe" >"$work/told" 2>"$work/messages" &
@@ -63,7 +71,8 @@ import_and_kill() {
   while read -r word number; do
     [[ $word == acknowledged ]] || fail "the import stopped by itself: $word $number"
     acknowledged=$number
-    if [[ -z $killed ]] && ((acknowledged >= total / 2)); then
+    ((acknowledged != half)) || echo now >"$work/go_on"
+    if [[ -z $killed ]] && ((acknowledged > half)); then
       kill -KILL "$importer"
       killed=yes
     fi
@@ -80,6 +89,7 @@ import_and_kill() {
 
 check_what_survived() {
   title "Open the store again: what does it hold?"
+  "$millrace" stat "$work/store" | sed -n 1,4p
   local found
   found=$("$millrace" count "$work/store" packages)
   printf '%s records: %s acknowledged and %s whose answer was still under way\n' \
