@@ -103,10 +103,16 @@ bool Cell::AwaitFinished(absl::Duration timeout) {
 
 ActorReport Cell::Report() const {
   ActorReport report{.name = options_.name, .accepted = gate_.accepted()};
-  for (const ActorMetrics::PerMessage& counts : counts_) {
-    report.handled += counts.handled.Get();
-    report.discarded += counts.discarded.Get();
-    report.expired += counts.expired.Get();
+  for (size_t i = 0; i < counts_.size(); ++i) {
+    const ActorMetrics::PerMessage& counts = counts_[i];
+    report.messages.push_back({.name = message_names_[i],
+                               .handled = counts.handled.Get(),
+                               .failed = counts.failed.Get(),
+                               .expired = counts.expired.Get(),
+                               .discarded = counts.discarded.Get()});
+    report.handled += report.messages.back().handled;
+    report.discarded += report.messages.back().discarded;
+    report.expired += report.messages.back().expired;
   }
   report.rejected_after_close = gate_.rejected_closed();
   report.restarts = metrics_.restarts.Get();
@@ -147,15 +153,8 @@ ActorStatus Cell::Status() const {
     const absl::Duration busy = absl::Nanoseconds(metrics_.busy_ns.Get()) + status.current_age;
     status.busy_ratio = std::min(1.0, absl::FDivDuration(busy, absl::Nanoseconds(now - started)));
   }
-  for (size_t i = 0; i < counts_.size(); ++i) {
-    const ActorMetrics::PerMessage& counts = counts_[i];
-    status.failed += counts.failed.Get();
-    status.messages.push_back({.name = message_names_[i],
-                               .handled = counts.handled.Get(),
-                               .failed = counts.failed.Get(),
-                               .expired = counts.expired.Get(),
-                               .discarded = counts.discarded.Get()});
-  }
+  status.messages = report.messages;
+  for (const MessageCounts& counts : status.messages) status.failed += counts.failed;
   return status;
 }
 

@@ -23,6 +23,14 @@ std::string ShutdownReport::ToString() const {
   for (const ActorReport& actor : actors) {
     absl::StrAppend(&text, actor.name, ": accepted ", actor.accepted, " = handled ", actor.handled,
                     " + discarded ", actor.discarded, " + expired ", actor.expired);
+    const char* separator = " (";
+    for (const MessageCounts& message : actor.messages) {
+      if (message.discarded == 0) continue;
+      absl::StrAppend(&text, separator, message.discarded, " ", std::string(message.name),
+                      " discarded");
+      separator = ", ";
+    }
+    if (actor.discarded > 0) absl::StrAppend(&text, ")");
     absl::StrAppend(&text, ", rejected after close ", actor.rejected_after_close, ", restarts ",
                     actor.restarts, ", drained in ", absl::FormatDuration(actor.drain_time));
     if (!actor.last_error.ok())

@@ -13,6 +13,7 @@
 #include "tests/actors/stepped_pipeline.h"
 
 #include "millrace/messages/error.h"
+#include "millrace/storage/outcome_rows.h"
 
 namespace millrace {
 namespace {
@@ -106,6 +107,32 @@ TEST_F(CommitterTest, MaintenanceIsPacedForDurableCommitsAlone) {
   Send(Put("b", 1), Durability::kDurable);
   driver_->StepUntilIdle();
   EXPECT_GT(pause(), absl::ZeroDuration());
+}
+
+// Of what is no longer remembered nobody may say that it did not happen.
+TEST_F(CommitterTest, OutcomeBelowTheRememberedOnesIsPruned) {
+  Start(NeverRotate());
+  const auto token = [this](uint64_t number) {
+    return CommitToken{.epoch = committer_->log().epoch(), .number = number};
+  };
+  constexpr uint64_t kCount = storage::kRememberedCommitsMax + 10;
+  for (uint64_t number = 1; number <= kCount; ++number) {
+    committer_->Ask(
+        Commit{.batch = Put("a", 1), .durability = Durability::kNone, .token = token(number)});
+    if (number % 1'000 == 0) driver_->StepUntilIdle();
+  }
+  auto flushed = committer_->Ask(Fence{});
+  driver_->StepUntilIdle();
+  ASSERT_TRUE(flushed.Wait().ok());
+  const auto outcome = [&](uint64_t number) {
+    auto found = committer_->Ask(FindOutcome{.token = token(number)});
+    driver_->StepUntilIdle();
+    return found.Wait()->state;
+  };
+  EXPECT_EQ(outcome(10), CommitOutcome::State::kPruned);
+  EXPECT_EQ(outcome(11), CommitOutcome::State::kCommitted);
+  EXPECT_EQ(outcome(kCount), CommitOutcome::State::kCommitted);
+  EXPECT_EQ(outcome(kCount + 1), CommitOutcome::State::kAborted);
 }
 
 TEST_F(CommitterTest, FailedSyncIsAnUnknownOutcomeAndTheEnd) {

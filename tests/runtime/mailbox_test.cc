@@ -435,28 +435,32 @@ absl::Notification* stalled = nullptr;
 absl::Notification* go_on = nullptr;
 bool push_fails = false;
 
-template <typename E>
-class StallingQueue : public MutexQueue<E> {
+template <typename Queue>
+class StallingQueue : public Queue {
  public:
-  using MutexQueue<E>::MutexQueue;
+  using Queue::Queue;
+  template <typename E>
   bool Push(E&& element) {
     stalled->Notify();
     go_on->WaitForNotification();
-    return !push_fails && MutexQueue<E>::Push(std::move(element));
+    return !push_fails && Queue::Push(std::forward<E>(element));
   }
 };
+template <typename E>
+using StallingMutexQueue = StallingQueue<MutexQueue<E>>;
+template <typename E>
+using StallingMoodycamelQueue = StallingQueue<MoodycamelQueue<E>>;
 
-class StalledSenderTest : public ::testing::TestWithParam<bool> {};
-
-TEST_P(StalledSenderTest, ClosingWaitsForHimAsleepAndLosesNothing) {
+template <template <typename> class Queue>
+void CloseBesideAStalledSender(bool fails) {
   absl::Notification at_push, proceed;
   stalled = &at_push;
   go_on = &proceed;
-  push_fails = GetParam();
-  Mailbox<Item, StallingQueue> box(kRoomy);
+  push_fails = fails;
+  Mailbox<Item, Queue> box(kRoomy);
   std::thread sender([&] {
     EXPECT_EQ(box.Send(Item{0, 1}, Slot::kData),
-              GetParam() ? Admission::kNoMemory : Admission::kAdmitted);
+              fails ? Admission::kNoMemory : Admission::kAdmitted);
   });
   at_push.WaitForNotification();
   box.gate().Close(CloseMode::kDrain);
@@ -473,9 +477,18 @@ TEST_P(StalledSenderTest, ClosingWaitsForHimAsleepAndLosesNothing) {
   releaser.join();
   uint64_t seen = 0;
   const uint64_t sleeps = ConsumeAll(box, [&](const Item& item) { seen += item.number; });
-  EXPECT_EQ(seen, GetParam() ? 0u : 1u);
+  EXPECT_EQ(seen, fails ? 0u : 1u);
   EXPECT_EQ(sleeps, 0u);
   EXPECT_EQ(box.gate().accepted(), seen);
+}
+
+class StalledSenderTest : public ::testing::TestWithParam<bool> {};
+
+TEST_P(StalledSenderTest, ClosingWaitsForHimAsleepAndLosesNothing) {
+  CloseBesideAStalledSender<StallingMutexQueue>(GetParam());
+}
+TEST_P(StalledSenderTest, ClosingWaitsForHimOnMoodycamelToo) {
+  CloseBesideAStalledSender<StallingMoodycamelQueue>(GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(PushSucceedsOrFails, StalledSenderTest, ::testing::Bool());

@@ -244,11 +244,15 @@ TEST(EngineLifeTest, ConcurrentShutdownsGetOneReport) {
   EXPECT_EQ(engine->Shutdown().ToString(), reports.front());
 }
 
-TEST(EngineLifeTest, ActorsStopSendersFirst) {
+TEST(EngineLifeTest, ActorsStartReceiversFirstAndStopSendersFirst) {
   const testing::TemporaryDirectory directory;
   const std::unique_ptr<Engine> engine = OpenEngine(directory.path(), SmallEngine());
   ASSERT_NE(engine, nullptr);
   std::vector<std::string> order;
+  for (const ActorStatus& actor : engine->GetStatus().actors) order.push_back(actor.name);
+  EXPECT_EQ(order, (std::vector<std::string>{"writer", "streamer-1", "streamer-2", "finalizer",
+                                             "committer", "rebuilder"}));
+  order.clear();
   for (const ActorReport& actor : engine->Shutdown().actors) order.push_back(actor.name);
   EXPECT_EQ(order, (std::vector<std::string>{"rebuilder", "committer", "finalizer", "streamer-2",
                                              "streamer-1", "writer"}));

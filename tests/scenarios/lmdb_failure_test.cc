@@ -77,7 +77,7 @@ void ExpectExactly(Engine& engine, int count) {
 }
 
 // LMDB's I/O fails for good: the engine stops, and the next open has everything, from the log.
-void FailForGood(const char* rule) {
+void FailForGood(const char* rule, bool meta_page = false) {
   SCOPED_TRACE(rule);
   TemporaryDirectory directory;
   auto engine = OpenEngine(directory.path());
@@ -89,6 +89,9 @@ void FailForGood(const char* rule) {
   const auto flushed = engine->Flush().Wait(testing::kPatience);
   EXPECT_FALSE(flushed.ok());
   EXPECT_TRUE(testing::AwaitStopped(*engine));
+  if (meta_page) {
+    EXPECT_FALSE(engine->TakeSnapshot().ok()) << "nobody knows what LMDB holds";
+  }
   const EngineStatus status = engine->GetStatus();
   EXPECT_EQ(status.health.code(), Code::kUnavailable);
   EXPECT_THAT(MessageOf(status.health), HasSubstr("store.mdb"));
@@ -115,8 +118,8 @@ TEST(LmdbFailureTest, FailedDataSyncStopsTheEngineAndTheNextOpenHasEverything) {
 
 TEST(LmdbFailureTest, FailedMetaWriteStopsTheEngineAndTheNextOpenHasEverything) {
   if (RanWithIoShim()) return;
-  FailForGood("pwrite path=store.mdb below=8192 errno=5");
-  FailForGood("pwrite path=store.mdb below=8192 forever errno=5");
+  FailForGood("pwrite path=store.mdb below=8192 errno=5", /*meta_page=*/true);
+  FailForGood("pwrite path=store.mdb below=8192 forever errno=5", /*meta_page=*/true);
 }
 
 // The k-th call fails with any error, while commits and flushes go on: every acknowledged commit is
