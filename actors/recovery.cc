@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 #include "millrace/storage/logged_batch.h"
 
 namespace millrace {
@@ -70,6 +72,13 @@ class Replay {
   std::vector<storage::RememberedCommit> outcomes_;
 };
 
+absl::Status WithRemedy(const absl::Status& status) {
+  if (!absl::IsDataLoss(status)) return status;
+  return absl::DataLossError(absl::StrCat(status.message(),
+                                          "; restore the store from a backup; millrace verify "
+                                          "names all that is damaged"));
+}
+
 }  // namespace
 
 absl::StatusOr<Recovered> Recover(storage::Environment& environment, storage::FileSystem& files,
@@ -92,7 +101,7 @@ absl::StatusOr<Recovered> Recover(storage::Environment& environment, storage::Fi
        .flushed_version = recovered.l1.head.last_version,
        .durable_version = recovered.l1.ingested},
       [&replay](const LoggedBatch& batch) { return replay.Take(batch); }, &recovered.report);
-  if (!log.ok()) return log.status();
+  if (!log.ok()) return WithRemedy(log.status());
   recovered.log = *std::move(log);
   if (absl::Status status = replay.Finish(); !status.ok()) return status;
   view.Publish(std::max(recovered.log->last_version(), recovered.l1.ingested));

@@ -151,6 +151,7 @@ void Judge(Specimen& specimen, std::string log, bool may_cut, Verdicts* verdicts
   if (!engine.ok()) {
     EXPECT_EQ(engine.status().code(), Code::kDataLoss) << engine.status();
     EXPECT_THAT(MessageOf(engine.status()), HasSubstr(place));
+    EXPECT_THAT(MessageOf(engine.status()), HasSubstr("restore the store from a backup"));
     ++verdicts->refused;
     return;
   }

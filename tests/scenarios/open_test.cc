@@ -78,11 +78,18 @@ bool Is(const absl::Status& status, Code code, const std::string& text) {
 }
 
 TEST(OpenTest, WithoutPermissionTheOpenNamesWhatItMayNot) {
-  ASSERT_EQ(geteuid(), 0u) << "run as root: nobody is played by a child";
   TemporaryDirectory directory;
   ASSERT_EQ(chmod(directory.path().c_str(), 0755), 0);
   const std::string store = directory.File("store");
   BuildFlushed(store, 3);
+  if (geteuid() != 0) {  // Only root can play nobody, but others have doors of their own to shut.
+    ASSERT_EQ(chmod(store.c_str(), 0), 0);
+    EXPECT_TRUE(Is(Engine::Open(store, QuietOptions()).status(), Code::kPermissionDenied, store));
+    ASSERT_EQ(chmod(store.c_str(), 0700), 0);
+    auto engine = OpenEngine(store);
+    EXPECT_EQ(ReadNumbered(*engine).batches.size(), 3u);
+    return;
+  }
   const auto open_as_nobody = [&](const std::string& path) {
     return InChild([&] {
       if (setgroups(0, nullptr) != 0 || setgid(65534) != 0 || setuid(65534) != 0) return false;
