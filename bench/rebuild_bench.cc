@@ -185,6 +185,9 @@ void AddCases(BenchSuite& suite) {
 #ifdef MILLRACE_BENCH_ROCKSDB
   AddBuild(suite, "instances", "rocksdb", count, BuildRocksdb);
 #endif
+#ifdef MILLRACE_BENCH_REDIS
+  AddBuild(suite, "instances", "redis ruby", suite.Scale(100'000, 1'000), BuildRedis);
+#endif
   AddBuild(suite, "scan", "millrace", count, BuildMillraceByScan);
   AddBuild(suite, "scan", "limit", count, BuildLmdbLimit);
   AddBuild(suite, "participation", "millrace", count, BuildMillraceByMembers);

@@ -33,4 +33,7 @@ BuildRate BuildSqlite(const std::string& directory, int64_t record_count);
 // Scan, sort in memory, write one sorted file, take it in.
 BuildRate BuildRocksdb(const std::string& directory, int64_t record_count);
 
+// As Familia does it, an object mapper in Ruby over Redis.
+BuildRate BuildRedis(const std::string& directory, int64_t record_count);
+
 }  // namespace millrace
