@@ -157,5 +157,43 @@ TEST_F(AuditStepsTest, NoMomentOfAFlushIsAFaultAndEveryFaultIsFound) {
   EXPECT_GT(under_way, 50u);
 }
 
+// The stream of an unlink found one row of the link only; the other was there when it was applied.
+TEST_F(AuditStepsTest, UnlinkTakesAwayWhatARepairHasPutMeanwhile) {
+  ASSERT_TRUE(store_
+                  .Accept(WriteBatch()
+                              .Put(kTeams, "t", Json("{}"))
+                              .Put(kPeople, "p", Json("{}"))
+                              .Link(staff_, "t", "p", 3))
+                  .ok());
+  store_.FlushAll();
+  const std::string owner_row =
+      storage::OwnerRowKey({.relation = staff_.id, .owner = "t", .member = "p"},
+                           storage::MemberOrder::kScore, {.score = 3})
+          .substr(1);
+  std::string value;
+  const auto write = [&](bool put) {
+    storage::WriteTransaction& transaction = **store_.pipeline().transaction().Begin();
+    if (put) {
+      ASSERT_TRUE(transaction.Put(storage::TreeId::kRelations, owner_row, value).ok());
+    } else {
+      value = **transaction.Get(storage::TreeId::kRelations, owner_row);
+      ASSERT_TRUE(*transaction.Delete(storage::TreeId::kRelations, owner_row));
+    }
+    ASSERT_TRUE(store_.pipeline().transaction().Commit().ok());
+  };
+  write(/*put=*/false);
+  ASSERT_EQ(Audit().faults, 1u);
+  ASSERT_TRUE(store_.Accept(WriteBatch().Unlink(staff_, "t", "p")).ok());
+  const FlushJob job = store_.Rotate();
+  const std::vector<Slice> slices = store_.pipeline().Slices(job, 100);
+  write(/*put=*/true);
+  for (const Slice& slice : slices) {
+    ASSERT_TRUE(store_.pipeline().Apply(testing::PipelineStore::Message(job, slice)).ok());
+    ASSERT_TRUE(store_.pipeline().transaction().Commit().ok());
+  }
+  store_.Drop();
+  EXPECT_EQ(Audit().first, "");
+}
+
 }  // namespace
 }  // namespace millrace
