@@ -131,7 +131,7 @@ TEST_F(FlushFailureTest, ResumeAmongTheAnswersOfOneFailureWaitsForAllOfThem) {
   FailStreams();
   Pending<FlushReceipt> first = PutAndFence("a", 1);
   Pending<FlushReceipt> second = PutAndFence("b", 1);
-  ClientsFirst selector;
+  static ClientsFirst selector;  // The Committer asks it to its end.
   committer_->SetLaneSelector(&selector);
   committer_->Freeze();
   driver_->AdvanceBy(kAllAttempts);
