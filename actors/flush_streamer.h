@@ -14,8 +14,7 @@ namespace millrace {
 //   Out:  one Reply per Stream.
 //   Blocks on: reads of LMDB, writes of log files that nobody uses yet.
 //   Fails: an error is the stream's reply, and so is what it throws (memory is out), behind which
-//   it
-//          restarts; the finalizer lets the stream be tried again, by whichever streamer is free.
+//          it restarts; the finalizer lets it be tried again, by whichever streamer is free.
 class FlushStreamer final : public Actor<FlushStreamer, Stream, Retired, PrepareLog> {
  public:
   // For its options. Whoever counts what fails is the finalizer, which degrades the engine; a
